@@ -1,0 +1,84 @@
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from vireid.data import CrossModalityIdentitySampler
+
+LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=40)
+
+
+def seeded(*labels, seed=0, **options):
+    return CrossModalityIdentitySampler(*labels, generator=torch.Generator().manual_seed(seed), **options)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LABELS, LABELS, st.integers(1, 4), st.integers(1, 5), st.integers(1, 7))
+def test_batches_are_aligned_and_even(visible, infrared, p, k, batches):
+    shared = set(visible) & set(infrared)
+    assume(p <= len(shared))
+    options = {"identities_per_batch": p, "images_per_identity": k, "batches_per_epoch": batches}
+    sampler = seeded(visible, infrared, **options)
+    epoch = list(sampler)
+    assert len(epoch) == len(sampler) == batches
+    appearances = Counter()
+    for batch in epoch:
+        assert [visible[i] for i, _ in batch] == [infrared[j] for _, j in batch]
+        people = Counter(visible[i] for i, _ in batch)
+        assert set(people.values()) == {k}
+        assert len(people) == p
+        assert people.keys() <= shared
+        appearances.update(people.keys())
+        for labels, indices in ((visible, [i for i, _ in batch]), (infrared, [j for _, j in batch])):
+            for person in people:
+                uses = Counter(index for index in indices if labels[index] == person)
+                available = labels.count(person)
+                assert len(uses) == min(k, available)  # all are used before any is repeated
+                assert max(uses.values()) == -(-k // available)
+    counts = [appearances[identity] for identity in shared]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_same_seed_same_epochs_and_every_epoch_differs():
+    labels = torch.arange(20).repeat(5)
+    one, other = seeded(labels, labels, seed=1), seeded(labels, labels, seed=1)
+    epochs = [list(one) for _ in range(3)]
+    assert epochs == [list(other) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != list(seeded(labels, labels, seed=2))
+
+
+def test_partners_change():
+    labels = torch.arange(8).repeat(6)
+    sampler = seeded(labels, labels, images_per_identity=2)
+    pairs = {pair for _ in range(20) for batch in sampler for pair in batch}
+    assert len(pairs) > 200  # of 8 · 6 · 6 = 288; a fixed partner would leave 48
+
+
+def test_every_image_is_used():
+    labels = torch.arange(8).repeat(6)
+    sampler = seeded(labels, labels, images_per_identity=2)
+    used = {i for _ in range(20) for batch in sampler for i, _ in batch}
+    assert used == set(range(48))
+
+
+@pytest.mark.parametrize(("visible", "infrared", "expected"), [(22258, 11909, 695), (40, 90, 2), (16, 16, 1)])
+def test_length_of_an_epoch(visible, infrared, expected):
+    labels = torch.arange(max(visible, infrared)) % 8
+    assert len(seeded(labels[:visible], labels[:infrared])) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "identities_per_batch must be at most 5, the identities seen in both modalities, got 8."),
+        ({"identities_per_batch": 0}, "identities_per_batch must be at least 1, got 0"),
+        ({"identities_per_batch": 2, "images_per_identity": 0}, "images_per_identity must be at least 1, got 0"),
+        ({"identities_per_batch": 2, "batches_per_epoch": 0}, "batches_per_epoch must be at least 1, got 0"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        seeded([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 6], **options)

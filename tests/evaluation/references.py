@@ -1,0 +1,24 @@
+"""The published rules as slow loops over queries and images, written from the protocols and not from the code."""
+
+
+def rank_one_query(distances, query_identity, gallery_identities, excluded):
+    """Return the ranked identities that the query sees; Python's sort is stable."""
+    order = sorted(range(len(distances)), key=lambda j: distances[j])
+    return [gallery_identities[j] for j in order if not excluded[j]]
+
+
+def metrics(distances, query_identities, gallery_identities, excluded, cmc_level, max_rank):
+    """Return CMC, mAP, mINP and the number of valid queries."""
+    cmc, precisions, penalties = [0] * max_rank, [], []
+    for i, identity in enumerate(query_identities):
+        ranked = rank_one_query(distances[i], identity, gallery_identities, excluded[i])
+        if identity not in ranked:
+            continue
+        hits = [rank for rank, other in enumerate(ranked, start=1) if other == identity]
+        precisions.append(sum(n / rank for n, rank in enumerate(hits, start=1)) / len(hits))
+        penalties.append(len(hits) / hits[-1])
+        listed = list(dict.fromkeys(ranked)) if cmc_level == "identity" else ranked
+        for rank in range(listed.index(identity) + 1, max_rank + 1):
+            cmc[rank - 1] += 1
+    valid = len(precisions)
+    return [count / valid for count in cmc], sum(precisions) / valid, sum(penalties) / valid, valid

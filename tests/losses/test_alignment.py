@@ -1,0 +1,206 @@
+import pytest
+import torch
+
+from tests import references
+from vireid import IdentityAlignmentLoss, ModalityAlignmentLoss
+
+
+@pytest.mark.parametrize("hinge", [True, False])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("margin", [0.55, 2.0])
+def test_identity_alignment_equals_the_equation(batch, hinge, reduction, margin):
+    *rows, identities = batch
+    expected = references.identity_alignment(
+        dict(zip("vra", rows, strict=True)), dict.fromkeys("vra", identities), margin, hinge, reduction
+    )
+    loss = IdentityAlignmentLoss(margin, hinge=hinge, reduction=reduction)
+    assert loss(*rows, identities).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_identity_alignment_with_unequal_counts_equals_the_equation(batch):
+    visible, infrared, auxiliary, identities = batch
+    rows = {"v": visible[:10], "r": infrared[3:], "a": auxiliary[1:]}  # identity 3 has no visible image
+    labels = {"v": identities[:10], "r": identities[3:], "a": identities[1:]}
+    expected = references.identity_alignment(rows, labels, 1.0)
+    actual = IdentityAlignmentLoss(1.0)(
+        rows["v"],
+        rows["r"],
+        rows["a"],
+        labels["v"],
+        infrared_identities=labels["r"],
+        auxiliary_identities=labels["a"],
+    )
+    assert actual.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_identity_alignment_does_not_see_order_and_swapped_modalities(batch):
+    visible, infrared, auxiliary, identities = batch
+    order = torch.randperm(len(identities), generator=torch.Generator().manual_seed(1))
+    loss = IdentityAlignmentLoss(1.0)
+    expected = loss(visible, infrared, auxiliary, identities)
+    torch.testing.assert_close(loss(visible[order], infrared[order], auxiliary[order], identities[order]), expected)
+    torch.testing.assert_close(loss(infrared, visible, auxiliary, identities), expected)
+    assert loss(auxiliary, visible, infrared, identities) != expected
+
+
+def test_identity_alignment_normalises_on_request(batch):
+    *rows, identities = batch
+    unit = [torch.nn.functional.normalize(modality) for modality in rows]
+    expected = IdentityAlignmentLoss()(*unit, identities)
+    torch.testing.assert_close(IdentityAlignmentLoss(normalize=True)(*rows, identities), expected)
+    assert IdentityAlignmentLoss()(*rows, identities) != expected
+
+
+def test_identity_alignment_of_one_identity_is_a_differentiable_zero():
+    rows = torch.rand(3, 4, 5, requires_grad=True)
+    loss = IdentityAlignmentLoss()(*rows, torch.zeros(4, dtype=torch.int64))
+    loss.backward()
+    assert loss == 0
+    assert rows.grad.abs().max() == 0
+
+
+def test_identity_alignment_gradcheck(batch):
+    *rows, identities = batch
+    loss = IdentityAlignmentLoss(2.0)
+    rows = [modality.requires_grad_() for modality in rows]
+    assert torch.autograd.gradcheck(lambda *modalities: loss(*modalities, identities), rows)
+
+
+def prototypes(iterations, **options):
+    torch.manual_seed(0)
+    loss = ModalityAlignmentLoss(5, batch_size=12, iterations=iterations, **options).double()
+    with torch.no_grad():
+        for projection in loss.projections:
+            projection.weight.add_(0.3 * torch.randn(5, 5))
+    return loss
+
+
+@pytest.mark.parametrize("bridge", [True, False])
+def test_modality_alignment_equals_the_equations_over_a_run(batch, bridge):
+    identities = batch[-1]
+    generator = torch.Generator().manual_seed(2)
+    run = torch.randn(6, 3, 12, 5, generator=generator, dtype=torch.float64)
+    loss = prototypes(6, bridge=bridge)
+    weights = [projection.weight.detach() for projection in loss.projections]
+    expected = references.modality_alignment(run, identities, weights, 6, bridge)
+    for modalities, value in zip(run, expected, strict=True):
+        assert loss(*modalities, identities).item() == pytest.approx(value, rel=1e-10)
+
+
+def test_schedule_of_beta():
+    loss = ModalityAlignmentLoss(2, batch_size=1, iterations=5)
+    betas = []
+    for _ in range(7):
+        betas.append(loss.beta.item())
+        loss(*torch.rand(3, 1, 2), torch.tensor([0]))
+    assert betas == pytest.approx([1, 0.25, 0.5, 0.75, 1, 1, 1], rel=1e-6)
+
+
+def test_gradient_grows_with_beta_and_history_has_none(batch):
+    *rows, identities = batch
+    loss = prototypes(5)
+    norms = []
+    for _ in range(5):
+        rows = [modality.detach().requires_grad_() for modality in rows]
+        (gradient,) = torch.autograd.grad(loss(*rows, identities), rows[:1])
+        norms.append(gradient.norm().item())
+    # The same batch again and again: the prototypes stay, so the gradient is β times the first one.
+    assert [norm / norms[0] for norm in norms] == pytest.approx([1, 0.25, 0.5, 0.75, 1], rel=1e-6)
+
+
+def test_interrupted_run_goes_on_exactly(batch):
+    identities = batch[-1]
+    run = torch.randn(6, 3, 12, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    whole, first, second = prototypes(6), prototypes(6), prototypes(6)
+    expected = [whole(*modalities, identities) for modalities in run]
+    for modalities in run[:3]:
+        first(*modalities, identities)
+    second.load_state_dict(first.state_dict())
+    assert [second(*modalities, identities) for modalities in run[3:]] == expected[3:]
+
+
+def test_evaluation_mode_changes_no_state(batch):
+    *rows, identities = batch
+    loss = prototypes(6)
+    loss(*rows, identities)
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    loss.eval()(*rows, identities)
+    for name, value in loss.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    loss.train()(*rows, identities)
+    assert loss.iteration == 2
+
+
+def test_without_prototypes_it_is_the_mmd_of_the_embeddings(batch):
+    visible, infrared, auxiliary, identities = batch
+    loss = ModalityAlignmentLoss(5, batch_size=12, iterations=6, prototypes=False)
+    assert not loss.state_dict()
+    expected = references.identity_mmd(visible, auxiliary, identities, identities)
+    expected += references.identity_mmd(auxiliary, infrared, identities, identities)
+    for _ in range(2):
+        assert loss(visible, infrared, auxiliary, identities).item() == pytest.approx(expected, rel=1e-10)
+    direct = ModalityAlignmentLoss(5, batch_size=12, iterations=6, prototypes=False, bridge=False)
+    expected = references.identity_mmd(visible, infrared, identities, identities)
+    assert direct(visible, infrared, auxiliary, identities).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_modality_alignment_reaches_every_parameter(batch):
+    *rows, identities = batch
+    loss = prototypes(6)
+    loss(*rows, identities).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in loss.parameters())
+
+
+def test_projections_start_as_the_identity():
+    loss = ModalityAlignmentLoss(5, batch_size=12, iterations=6)
+    for projection in loss.projections:
+        torch.testing.assert_close(projection.weight, torch.eye(5))
+
+
+def test_half_precision_embeddings(batch):
+    *rows, identities = batch
+    rows = [modality.bfloat16().requires_grad_() for modality in rows]
+    for loss in (IdentityAlignmentLoss(2.0), ModalityAlignmentLoss(5, batch_size=12, iterations=6)):
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(*rows, identities)
+        value.backward()
+        assert value.isfinite()
+        assert all(modality.grad.isfinite().all() for modality in rows)
+
+
+@pytest.mark.parametrize("make", [IdentityAlignmentLoss, lambda: prototypes(6)])
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({0: torch.rand(12, 5, 1, 1)}, ValueError, r"visible must have shape \(b, d\), got .* Pool the feature map"),
+        ({1: torch.rand(12, 4).double()}, ValueError, r"infrared must have d = 5 like the others, got \(12, 4\)"),
+        ({2: torch.rand(12, 5)}, ValueError, "auxiliary must be torch.float64 like the others, got torch.float32"),
+        ({2: torch.rand(11, 5).double()}, ValueError, r"identities must have shape \(11,\), one for each embedding"),
+        ({3: torch.rand(12)}, TypeError, "identities must be integers, got torch.float32"),
+    ],
+)
+def test_wrong_inputs(batch, make, changed, error, message):
+    with pytest.raises(error, match=message):
+        make()(*(changed.get(i, value) for i, value in enumerate(batch)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: IdentityAlignmentLoss(reduction="avg"), "reduction must be one of 'sum', 'mean', got 'avg'"),
+        (lambda: ModalityAlignmentLoss(0, batch_size=1, iterations=1), "embedding_dim must be at least 1, got 0"),
+        (lambda: ModalityAlignmentLoss(1, batch_size=0, iterations=1), "batch_size must be at least 1, got 0"),
+        (lambda: ModalityAlignmentLoss(1, batch_size=1, iterations=0), "iterations must be at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_wrong_number_of_slots():
+    loss = ModalityAlignmentLoss(5, batch_size=8, iterations=6)
+    with pytest.raises(
+        ValueError, match=r"visible must have shape \(8, 5\), the slots of the prototypes, got \(4, 5\)"
+    ):
+        loss(*torch.rand(3, 4, 5), torch.tensor([0, 0, 1, 1]))

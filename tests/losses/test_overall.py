@@ -1,0 +1,65 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests import references
+from vireid.losses import OverallLoss
+
+
+@pytest.fixture
+def output(batch):
+    visible, infrared, auxiliary, _ = batch
+    return SimpleNamespace(
+        visible=visible,
+        infrared=infrared,
+        auxiliary=auxiliary,
+        visible_logits=visible,
+        infrared_logits=infrared,
+        auxiliary_visible_logits=auxiliary,
+        auxiliary_infrared_logits=2 * auxiliary,
+    )
+
+
+def test_equals_equation_17(batch, output):
+    v, r, a, identities = batch
+    loss = OverallLoss(5, batch_size=12, iterations=10).double()
+    total, terms = loss(output, identities)
+    both, labels = torch.cat([v, r]), torch.cat([identities, identities])
+    expected = {
+        "identity": references.identity_loss(v, identities) + references.identity_loss(r, identities),
+        "triplet": references.batch_hard_triplet(both, labels, 0.3),
+        "identity_consistency": references.identity_loss(a, identities) + references.identity_loss(2 * a, identities),
+        "identity_alignment": references.identity_alignment(
+            {"v": v, "r": r, "a": a}, dict.fromkeys("vra", identities), 0.55
+        ),
+        "modality_alignment": references.modality_alignment([(v, r, a)], identities, [torch.eye(5).double()] * 3, 10)[
+            0
+        ],
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
+    weights = {"identity": 1, "triplet": 1, "identity_consistency": 0.25}
+    weights |= {"identity_alignment": 0.5, "modality_alignment": 0.008}
+    assert total.item() == pytest.approx(sum(weights[name] * expected[name] for name in weights), rel=1e-10)
+
+
+@pytest.mark.parametrize("term", ["identity_consistency", "identity_alignment", "modality_alignment"])
+def test_a_weight_of_zero_leaves_the_term_out(batch, output, term):
+    loss = OverallLoss(5, batch_size=12, iterations=10, **{f"{term}_weight": 0.0}).double()
+    total, terms = loss(output, batch[-1])
+    assert term not in terms
+    assert len(terms) == 4
+    assert total.item() == pytest.approx(sum(loss.weights[name] * value.item() for name, value in terms.items()))
+    assert term != "modality_alignment" or not list(loss.parameters())
+
+
+@pytest.mark.parametrize("margin", ["margin", "triplet_margin"])
+def test_margins_arrive(batch, output, margin):
+    losses = [OverallLoss(5, batch_size=12, iterations=10, **options).double() for options in ({}, {margin: 9.0})]
+    assert losses[1](output, batch[-1]).total > losses[0](output, batch[-1]).total + 1
+
+
+def test_errors_name_the_input(batch, output):
+    output.visible_logits = output.visible_logits[:3]
+    with pytest.raises(ValueError, match=r"identities must have shape \(3,\), one for each embedding, got \(12,\)"):
+        OverallLoss(5, batch_size=12, iterations=10)(output, batch[-1])

@@ -1,0 +1,148 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests import references
+from vireid.models import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
+from vireid.models.auxiliary import UnitScale
+
+
+def pair(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+
+
+def randomised(module, seed=0):
+    """Float64 weights unlike their starting values, so that none can be left out unnoticed."""
+    generator = torch.Generator().manual_seed(seed)
+    module.double()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            low, high = (0.2, 0.9) if "scale" in name else (-1.0, 1.0)
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) * (high - low) + low)
+    return module
+
+
+def relative_error(actual, expected):
+    return ((actual - expected).abs().max() / expected.abs().max()).item()
+
+
+def test_intra_modality_learner_equals_the_equations():
+    learner = randomised(IntraModalityLearner(6))
+    feature_map = pair(3, 6, 9, 8)[0]
+    expected = references.intra_modality_learner(learner.state_dict(), feature_map)
+    assert relative_error(learner(feature_map), expected) < 1e-10
+
+
+@pytest.mark.parametrize("size", [(12, 24), (13, 7), (4, 3), (1, 1)], ids=str)
+def test_cross_modality_learner_equals_the_equations(size):
+    ratios = (2, 3, 6)
+    learner = randomised(CrossModalityLearner(4, pooling_ratios=ratios))
+    visible_map, infrared_map = pair(3, 4, *size)
+    expected = references.cross_modality_learner(learner.state_dict(), visible_map, infrared_map, ratios)
+    assert relative_error(learner(visible_map, infrared_map), expected) < 1e-10
+
+
+def test_generator_is_its_three_learners():
+    generator = randomised(AuxiliaryGenerator(4, pooling_ratios=(2, 3)))
+    visible_map, infrared_map = pair(2, 4, 6, 5)
+    learned = generator.visible_learner(visible_map), generator.infrared_learner(infrared_map)
+    torch.testing.assert_close(generator(visible_map, infrared_map), generator.cross_learner(*learned))
+    swapped = generator(infrared_map, visible_map)
+    assert not torch.allclose(generator(visible_map, infrared_map), swapped)
+
+
+def test_size_and_cost_of_the_paper():
+    generator = AuxiliaryGenerator(256)
+    assert sum(parameter.numel() for parameter in generator.parameters()) == 14_730_240
+    with torch.device("meta"):
+        generator = AuxiliaryGenerator(256)
+        maps = torch.empty(2, 1, 256, 72, 36)
+    with FlopCounterMode(display=False) as counter:
+        generator(*maps)
+    assert counter.get_total_flops() / 2 == 5_532_696_576  # multiply-adds: 5.53 GMAC per pair
+
+
+def test_gradient_reaches_every_parameter():
+    generator = randomised(AuxiliaryGenerator(4, pooling_ratios=(2, 3)))
+    generator(*pair(2, 4, 7, 5)).square().sum().backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad.abs().max() > 1e-6, name
+
+
+def test_gradcheck():
+    generator = randomised(AuxiliaryGenerator(2, pooling_ratios=(2,), expansion=1))
+    maps = [m.requires_grad_() for m in pair(2, 2, 3, 3)]
+    assert torch.autograd.gradcheck(generator, maps)
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [
+        (IntraModalityLearner, {"expansion": 2}),
+        (IntraModalityLearner, {"kernel_sizes": (7, 5)}),
+        (IntraModalityLearner, {"initial_scale": 0.5}),
+        (CrossModalityLearner, {"pooling_ratios": (3, 2)}),
+        (CrossModalityLearner, {"groups": 4}),
+        (CrossModalityLearner, {"initial_scale": 0.5}),
+    ],
+)
+def test_every_argument_changes_the_result(module, changed):
+    maps = pair(2, 4, 9, 8)[: 1 if module is IntraModalityLearner else 2].float()
+
+    def result(**options):
+        torch.manual_seed(0)
+        return module(4, **({"pooling_ratios": (2, 3)} if module is CrossModalityLearner else {}) | options)(*maps)
+
+    assert not torch.allclose(result(), result(**changed))
+
+
+def test_transposed_convolutions_start_at_unit_scale():
+    # A8: with PyTorch's default, the variance at ratio 12 would be 144 times smaller.
+    torch.manual_seed(0)
+    learner = CrossModalityLearner(64, pooling_ratios=(12,))
+    assert learner.rebuild[0](torch.randn(4, 64, 6, 3)).var().item() == pytest.approx(1 / 3, rel=0.1)
+
+
+def test_scale_stays_in_the_unit_interval_and_comes_back():
+    scale = UnitScale(3)
+    with torch.no_grad():
+        scale.weight.copy_(torch.tensor([1.5, -0.5, 0.5]))
+    ones = torch.ones(1, 3, 1, 1)
+    torch.testing.assert_close(scale(ones).flatten(), torch.tensor([1.0, 1e-6, 0.5]))
+    scale(ones).sum().backward()  # descent lowers the factors: the second one may not, the first one may
+    assert scale.weight.grad.tolist() == [1, 0, 1]
+    scale.weight.grad = None
+    (-scale(ones)).sum().backward()
+    assert scale.weight.grad.tolist() == [0, -1, -1]
+
+
+def test_state_dict_round_trip():
+    generator, other = randomised(AuxiliaryGenerator(4)), randomised(AuxiliaryGenerator(4), seed=1)
+    other.load_state_dict(generator.state_dict())
+    torch.testing.assert_close(other(*pair(2, 4, 6, 5)), generator(*pair(2, 4, 6, 5)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: IntraModalityLearner(5), "channels must be positive and even, got 5."),
+        (lambda: IntraModalityLearner(4, kernel_sizes=(4, 7)), r"kernel_sizes must be two odd sizes, got \(4, 7\)."),
+        (lambda: IntraModalityLearner(4, expansion=0), "expansion must be at least 1, got 0."),
+        (lambda: CrossModalityLearner(0), "channels must be positive, got 0."),
+        (lambda: CrossModalityLearner(4, pooling_ratios=()), r"pooling_ratios must be positive factors, got \(\)."),
+        (lambda: CrossModalityLearner(4, groups=3), r"groups must divide channels \(4\), got 3."),
+        (lambda: AuxiliaryGenerator(4, initial_scale=0.0), r"initial_scale must lie in \(0, 1\], got 0.0."),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_wrong_maps():
+    generator = AuxiliaryGenerator(4)
+    with pytest.raises(ValueError, match=r"visible_map must have shape \(b, 4, h, w\), got \(2, 3, 6, 6\)."):
+        generator(torch.rand(2, 3, 6, 6), torch.rand(2, 4, 6, 6))
+    with pytest.raises(ValueError, match=r"infrared_map must have the shape of visible_map, \(2, 4, 6, 6\), got \(3,"):
+        generator(torch.rand(2, 4, 6, 6), torch.rand(3, 4, 6, 6))

@@ -1,0 +1,133 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from tests.models.test_backbone import randomised
+from vireid import MUN
+from vireid.modality import Modality
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return MUN(num_identities=7, backbone="test_resnet", image_size=(96, 48))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 4, 3, 96, 48, generator=torch.Generator().manual_seed(0))
+
+
+def test_output_is_what_the_figure_says(model, images):
+    model.eval()  # so that the parts can be recomputed one by one
+    output = model(*images)
+    assert output.visible.shape == (4, 96)
+    assert output.visible_logits.shape == (4, 7)
+    for modality, rows, stream in [("visible", output.visible, 0), ("infrared", output.infrared, 1)]:
+        feature_map = model.backbone.first_stages(images[stream], modality)
+        torch.testing.assert_close(rows, model.pool(model.backbone.shared_stages(feature_map)))
+    auxiliary_map = model.generator(output.visible_map, output.infrared_map)
+    torch.testing.assert_close(output.auxiliary_map, auxiliary_map)
+    torch.testing.assert_close(output.auxiliary, model.pool(model.backbone.shared_stages(auxiliary_map)))
+    torch.testing.assert_close(output.visible_logits, model.visible_classifier(model.neck(output.visible)))
+    torch.testing.assert_close(output.infrared_logits, model.infrared_classifier(model.neck(output.infrared)))
+    behind_neck = model.neck(output.auxiliary)
+    torch.testing.assert_close(output.auxiliary_visible_logits, model.visible_classifier(behind_neck))
+    torch.testing.assert_close(output.auxiliary_infrared_logits, model.infrared_classifier(behind_neck))
+
+
+def test_gradient_reaches_every_parameter(model, images):
+    output = randomised(model)(*images)
+    sum(field.square().sum() for field in output[:7]).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_embed_equals_training_features(model, images, modality):
+    model.eval()
+    index = ["visible", "infrared"].index(modality)
+    pooled = getattr(model(*images), modality)
+    embeddings = model.embed(images[index], modality)
+    torch.testing.assert_close(embeddings, torch.nn.functional.normalize(model.neck(pooled)))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(model.embed(images[index], Modality(modality)), embeddings)
+    pooled_embeddings = model.embed(images[index], modality, feature="pooled")
+    torch.testing.assert_close(pooled_embeddings, torch.nn.functional.normalize(pooled))
+
+
+def test_streams_differ_only_by_modality(model, images):
+    model.eval()
+    torch.testing.assert_close(model.embed(images[0], "visible"), model.embed(images[0], "infrared"))
+    with torch.no_grad():
+        next(model.backbone.infrared_stages.parameters()).mul_(2)
+    assert not torch.allclose(model.embed(images[0], "visible"), model.embed(images[0], "infrared"))
+
+
+def test_retrieval_needs_no_generator_or_classifier(model, images):
+    model.eval()
+    expected = model.embed(images[0], "visible")
+    del model.generator, model.visible_classifier, model.infrared_classifier
+    torch.testing.assert_close(model.embed(images[0], "visible"), expected)
+
+
+def test_without_neck(images):
+    model = MUN(num_identities=3, backbone="test_resnet", image_size=(96, 48), bn_neck=False).eval()
+    output = model(*images)
+    torch.testing.assert_close(output.visible_logits, model.visible_classifier(output.visible))
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies(model, images, clone):
+    torch.testing.assert_close(
+        clone(model).eval().embed(images[0], "visible"), model.eval().embed(images[0], "visible")
+    )
+
+
+def test_state_dict_round_trip(model, images, tmp_path):
+    model(*images)  # moves the running statistics
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    other = MUN(num_identities=7, backbone="test_resnet", image_size=(96, 48))
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    torch.testing.assert_close(other.eval().embed(images[1], "infrared"), model.eval().embed(images[1], "infrared"))
+
+
+def test_bfloat16_autocast(model, images):
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(*images)
+    assert output.visible.isfinite().all()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_equals_cpu(model, images):
+    expected = model.eval().embed(images[0], "visible")
+    actual = model.cuda().embed(images[0].cuda(), "visible").cpu()
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("visible", "infrared", "error", "message"),
+    [
+        ((4, 3, 96, 48), (3, 3, 96, 48), ValueError, r"infrared must have the shape of visible, \(4, 3, 96, 48\), got"),
+        ((4, 1, 96, 48), (4, 3, 96, 48), ValueError, r"visible must have shape \(b, 3, height, width\), got \(4, 1,"),
+        ((3, 96, 48), (3, 96, 48), ValueError, r"visible must have shape \(b, 3, height, width\), got \(3, 96, 48\)"),
+    ],
+)
+def test_wrong_images(model, visible, infrared, error, message):
+    with pytest.raises(error, match=message):
+        model(torch.rand(visible), torch.rand(infrared))
+
+
+def test_other_errors(model, images):
+    with pytest.raises(TypeError, match="images must be floating point, got torch.uint8. Scale 8-bit"):
+        model.embed((255 * images[0]).byte(), "visible")
+    with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'auxiliary'"):
+        model.embed(images[0], "auxiliary")
+    with pytest.raises(ValueError, match="feature must be one of 'bn', 'pooled', got 'pool'. Did you mean 'pooled'"):
+        model.embed(images[0], "visible", feature="pool")
+    with pytest.raises(ValueError, match="num_identities must be at least 1, got 0"):
+        MUN(num_identities=0, backbone="test_resnet", image_size=(96, 48))

@@ -1,0 +1,73 @@
+"""The import rule of the house: arrows point down only, siblings never meet, and each library has one door."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vireid
+
+PACKAGE = Path(vireid.__file__).parent
+ROOT = PACKAGE.parent
+FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
+GROUND = {"vireid.modality", "vireid.distances", "vireid._checks"}
+DOORS = {
+    "timm": {"models/backbone.py"},
+    "PIL": {"data/"},
+    "torchvision": {"data/"},
+    "scipy": {"data/"},
+    "matplotlib": {"visualization/"},
+    "sklearn": {"visualization/"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path):
+    """Modules that a file imports, those given to `import_extra` included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_extra":
+            yield ast.literal_eval(node.args[0])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    relative = path.relative_to(PACKAGE)
+    folder = relative.parts[0] if len(relative.parts) > 1 else None
+    for module in imports(path):
+        library, *inner = module.split(".")
+        if library == "vireid":
+            if folder in FOLDERS:
+                assert module in GROUND or inner[0] == folder, f"{relative} imports its sibling {module}"
+            elif relative.name != "__init__.py":
+                assert module in GROUND, f"{relative} imports {module} from above"
+        else:
+            doors = DOORS.get(library, {""})
+            assert any(relative.as_posix().startswith(door) for door in doors), f"{relative} imports {library}"
+            if folder == "losses" and library not in {"torch", "einops"}:
+                assert library in sys.stdlib_module_names, f"losses need torch alone, not {library}"
+
+
+def test_import_costs_little_more_than_torch():
+    code = (
+        "import sys, vireid, vireid.losses; print(*({'timm', 'torchvision', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_no_fact_twice_in_the_configuration():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    assert not {"metadata", "options"} & set(parser.sections())
+
+
+def test_no_house_of_leftovers():
+    assert not {"utils.py", "common.py", "helpers.py"} & {path.name for path in FILES}

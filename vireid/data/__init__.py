@@ -1,0 +1,27 @@
+"""Data: readers of the public data sets, a synthetic one, aligned batches and augmentations."""
+
+from vireid.data.datasets import SYSUMM01, PairedImages, PersonImages, Record, read_image
+from vireid.data.samplers import CrossModalityIdentitySampler
+from vireid.data.synthetic import generate_synthetic
+from vireid.data.transforms import (
+    ChannelAdaptiveGray,
+    ChannelErasing,
+    ChannelExchange,
+    create_test_transform,
+    create_train_transform,
+)
+
+__all__ = [
+    "SYSUMM01",
+    "ChannelAdaptiveGray",
+    "ChannelErasing",
+    "ChannelExchange",
+    "CrossModalityIdentitySampler",
+    "PairedImages",
+    "PersonImages",
+    "Record",
+    "create_test_transform",
+    "create_train_transform",
+    "generate_synthetic",
+    "read_image",
+]

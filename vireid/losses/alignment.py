@@ -1,0 +1,226 @@
+"""MUN's alignment of identity centres (Sec. 3.3, Eq. 12) and of modality prototypes (Sec. 3.4, Eq. 13-16)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vireid._checks import check_choice, check_embeddings, check_identities, require
+from vireid.distances import pairwise_distances
+from vireid.losses.mmd import IdentityMMDLoss
+
+
+class IdentityAlignmentLoss(nn.Module):
+    """Pull each identity's visible and infrared centres to its auxiliary one, and other identities' away (Eq. 12).
+
+    A hinge keeps the loss bounded; the paper writes none, and without it the margin has no effect on the gradient
+    (A20). An identity without another one in the batch has no negative and contributes zero. Identities may come in
+    any order and any number of images.
+
+    Args:
+        margin: α, in units of the embedding; the paper's 0.55.
+        hinge: cut each identity's term off at zero; False is Eq. 12 to the letter (A20).
+        reduction: ``"sum"`` over the identities as in Eq. 12, or their ``"mean"`` (A21).
+        normalize: take embeddings of unit length, rather than the raw Z (A22).
+
+    Shape:
+        visible b d, infrared b d, auxiliary b d, identities b -> scalar. Row j of all three has identity j; with
+        ``infrared_identities`` and ``auxiliary_identities`` each modality has its own number of rows and labels. An
+        auxiliary identity must then be seen in both modalities; one that is not contributes zero.
+
+    Raises:
+        ValueError: an argument is out of its range or the shapes do not match.
+        TypeError: the embeddings are not floating point or the identities not integers.
+
+    Example:
+        >>> loss = IdentityAlignmentLoss(margin=1.0)
+        >>> visible, infrared, auxiliary = torch.tensor([[[0.0], [2.0]], [[0.0], [3.0]], [[0.5], [2.5]]])
+        >>> loss(visible, infrared, auxiliary, torch.tensor([7, 9]))
+        tensor(0.)
+        >>> loss(visible, infrared, auxiliary + 1, torch.tensor([7, 9]))
+        tensor(2.)
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.55,
+        *,
+        hinge: bool = True,
+        reduction: Literal["sum", "mean"] = "sum",
+        normalize: bool = False,
+    ) -> None:
+        super().__init__()
+        check_choice("reduction", reduction, ("sum", "mean"))
+        self.margin = margin
+        self.hinge = hinge
+        self.reduction = reduction
+        self.normalize = normalize
+
+    def forward(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        auxiliary: Tensor,
+        identities: Tensor,
+        *,
+        infrared_identities: Tensor | None = None,
+        auxiliary_identities: Tensor | None = None,
+    ) -> Tensor:
+        """Σ_i [α + max_m ‖C_i^a − C_i^m‖ − min_{m, q≠i} ‖C_i^a − C_q^m‖]₊."""
+        infrared_identities = identities if infrared_identities is None else infrared_identities
+        auxiliary_identities = identities if auxiliary_identities is None else auxiliary_identities
+        _check_modalities(visible, infrared, auxiliary)
+        check_identities("identities", identities, visible)
+        check_identities("infrared_identities", infrared_identities, infrared)
+        check_identities("auxiliary_identities", auxiliary_identities, auxiliary)
+        if self.normalize:
+            visible, infrared, auxiliary = F.normalize(visible), F.normalize(infrared), F.normalize(auxiliary)
+
+        # Each row stands for its identity with the weight 1/count, so that neither order nor number of rows matters.
+        anchors, anchor_counts = _centres(auxiliary, auxiliary_identities)
+        positives, negatives, others = [], [], []
+        for rows, labels in ((visible, identities), (infrared, infrared_identities)):
+            distances = pairwise_distances(anchors, _centres(rows, labels)[0])  # b_a b_m
+            same = auxiliary_identities[:, None] == labels[None]
+            positives.append(distances.masked_fill(~same, -torch.inf).amax(1))
+            negatives.append(distances.masked_fill(same, torch.inf).amin(1))
+            others.append(~same.all(1))
+        positive, negative = torch.stack(positives), torch.stack(negatives).amin(0)
+        term = self.margin + positive.amax(0) - negative
+        defined = torch.stack(others).any(0) & positive.isfinite().all(0)
+        term = (torch.relu(term) if self.hinge else term).masked_fill(~defined, 0)
+        weight = 1 / anchor_counts
+        total = (weight * term).sum()
+        return total / weight.sum() if self.reduction == "mean" else total
+
+
+class ModalityAlignmentLoss(nn.Module):
+    """Align the three modalities' prototypes, the features accumulated over the run (Eq. 13-16).
+
+    The prototypes are T⁰ = W Z and then Tⁱ = β W Z + (1 − β) Tⁱ⁻¹, whose history is detached, so that the gradient
+    grows with β. β rises linearly from 1e-8 to 1 over ``iterations`` forward passes in training mode and stays there
+    (A27). W is a linear map per modality that starts as the identity (A24, A25). The prototypes have one slot per
+    position in the batch (A26); they and the position in the schedule are buffers, saved with the state. In evaluation
+    mode a forward pass neither changes them nor moves the schedule.
+
+    Args:
+        embedding_dim: d of the embeddings.
+        batch_size: b, the pairs in a batch, P · K.
+        iterations: training iterations of the whole run.
+        prototypes: False takes the embeddings Z in place of the prototypes (Table 3).
+        bridge: False aligns visible with infrared directly, rather than both with the auxiliary (Table 3).
+        unbiased: take the unbiased estimator of the MMD (A28).
+
+    Shape:
+        visible b d, infrared b d, auxiliary b d, identities b -> scalar.
+
+    Raises:
+        ValueError: an argument is out of its range or the shapes do not match.
+        TypeError: the embeddings are not floating point or the identities not integers.
+
+    Example:
+        >>> loss = ModalityAlignmentLoss(embedding_dim=8, batch_size=4, iterations=100)
+        >>> visible, infrared, auxiliary = torch.rand(3, 4, 8)
+        >>> loss(visible, infrared, auxiliary, torch.tensor([0, 0, 1, 1])) > 0
+        tensor(True)
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
+    """
+
+    smallest_beta = 1e-8
+    iteration: Tensor
+    history: Tensor
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        batch_size: int,
+        iterations: int,
+        prototypes: bool = True,
+        bridge: bool = True,
+        unbiased: bool = False,
+    ) -> None:
+        super().__init__()
+        require(embedding_dim >= 1, "embedding_dim", "be at least 1", embedding_dim)
+        require(batch_size >= 1, "batch_size", "be at least 1", batch_size)
+        require(iterations >= 1, "iterations", "be at least 1", iterations)
+        self.iterations = iterations
+        self.bridge = bridge
+        self.mmd = IdentityMMDLoss(unbiased=unbiased)
+        self.projections: nn.ModuleList | None = None
+        if prototypes:
+            modalities = 3 if bridge else 2
+            self.projections = nn.ModuleList(_identity_map(embedding_dim) for _ in range(modalities))
+            self.register_buffer("history", torch.zeros(modalities, batch_size, embedding_dim))
+            self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def beta(self) -> Tensor:
+        """The updating ratio β of the coming iteration; 1 in the first, where there is no history."""
+        rise = (self.iteration.to(self.history.dtype) / max(self.iterations - 1, 1)).clamp(max=1)
+        beta = self.smallest_beta + (1 - self.smallest_beta) * rise
+        return torch.where(self.iteration == 0, 1, beta)
+
+    def forward(self, visible: Tensor, infrared: Tensor, auxiliary: Tensor, identities: Tensor) -> Tensor:
+        """1/P Σ_p mmd(T_p^v, T_p^a) + mmd(T_p^a, T_p^r)."""
+        _check_modalities(visible, infrared, auxiliary)
+        check_identities("identities", identities, visible)
+        check_identities("identities", identities, infrared)
+        check_identities("identities", identities, auxiliary)
+        modalities = [visible, infrared, auxiliary] if self.bridge else [visible, infrared]
+        if self.projections is not None:
+            modalities = self._accumulate(modalities)
+        if not self.bridge:
+            return self._mmd(modalities[0], modalities[1], identities)
+        prototypes_v, prototypes_r, prototypes_a = modalities
+        return self._mmd(prototypes_v, prototypes_a, identities) + self._mmd(prototypes_a, prototypes_r, identities)
+
+    def _mmd(self, x: Tensor, y: Tensor, identities: Tensor) -> Tensor:
+        value: Tensor = self.mmd(x, y, identities)  # Eq. 16
+        return value
+
+    def _accumulate(self, modalities: Sequence[Tensor]) -> list[Tensor]:
+        """Eq. 13-14."""
+        slots = tuple(self.history.shape[1:])
+        shape = tuple(modalities[0].shape)
+        remedy = "embedding_dim and batch_size of this loss say how many prototypes there are."
+        require(shape == slots, "visible", f"have shape {slots}, the slots of the prototypes", shape, remedy)
+        projected = torch.stack(
+            [project(rows) for project, rows in zip(self.projections or (), modalities, strict=True)]
+        )
+        beta = self.beta
+        prototypes = beta * projected + (1 - beta) * self.history  # m b d
+        if self.training:
+            self.history.copy_(prototypes.detach())
+            self.iteration += 1
+        return list(prototypes)
+
+
+def _identity_map(embedding_dim: int) -> nn.Linear:
+    projection = nn.Linear(embedding_dim, embedding_dim, bias=False)
+    nn.init.eye_(projection.weight)
+    return projection
+
+
+def _centres(rows: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's identity's mean, b d, and the number of its rows, b."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    same = (identities[:, None] == identities[None]).to(dtype)
+    count = same.sum(1)
+    with torch.autocast(rows.device.type, enabled=False):
+        return same @ rows.to(dtype) / count[:, None], count
+
+
+def _check_modalities(visible: Tensor, infrared: Tensor, auxiliary: Tensor) -> None:
+    check_embeddings("visible", visible)
+    check_embeddings("infrared", infrared, like=visible)
+    check_embeddings("auxiliary", auxiliary, like=visible)

@@ -1,0 +1,121 @@
+"""The overall loss of MUN (Sec. 3.5, Eq. 17)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
+from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
+from vireid.losses.triplet import BatchHardTripletLoss
+
+
+class OverallLossOutput(NamedTuple):
+    """The weighted sum, and every term by name before its weight."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class OverallLoss(nn.Module):
+    """L = L_id + L_tri + γ L_idc + θ L_ia + σ L_ma (Eq. 17), with every term by its name.
+
+    A term of weight zero is left out and costs nothing. The triplet loss takes the visible and infrared embeddings of
+    the batch together (A23).
+
+    Args:
+        embedding_dim: d of the embeddings.
+        batch_size: b, the pairs in a batch, P · K.
+        iterations: training iterations of the whole run, for the schedule of the prototypes (A27).
+        identity_consistency_weight: γ; the paper's 0.25.
+        identity_alignment_weight: θ; the paper's 0.5.
+        modality_alignment_weight: σ; the paper's 0.008.
+        margin: α of the identity alignment loss; the paper's 0.55.
+        triplet_margin: of the triplet loss; the field's 0.3.
+
+    Shape:
+        the output of a model such as MUN, identities b -> :class:`OverallLossOutput`.
+
+    Raises:
+        ValueError: an argument is out of its range, the shapes do not match, or (on a CPU) a label has no logit.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> logits, embeddings = torch.zeros(4, 2), torch.rand(4, 8)
+        >>> output = SimpleNamespace(
+        ...     visible=embeddings, infrared=embeddings, auxiliary=embeddings, visible_logits=logits,
+        ...     infrared_logits=logits, auxiliary_visible_logits=logits, auxiliary_infrared_logits=logits)
+        >>> total, terms = OverallLoss(8, batch_size=4, iterations=100)(output, torch.tensor([0, 0, 1, 1]))
+        >>> list(terms)
+        ['identity', 'triplet', 'identity_consistency', 'identity_alignment', 'modality_alignment']
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        batch_size: int,
+        iterations: int,
+        identity_consistency_weight: float = 0.25,
+        identity_alignment_weight: float = 0.5,
+        modality_alignment_weight: float = 0.008,
+        margin: float = 0.55,
+        triplet_margin: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.weights = {
+            "identity": 1.0,
+            "triplet": 1.0,
+            "identity_consistency": identity_consistency_weight,
+            "identity_alignment": identity_alignment_weight,
+            "modality_alignment": modality_alignment_weight,
+        }
+        self.identity = IdentityLoss()
+        self.triplet = BatchHardTripletLoss(triplet_margin)
+        self.identity_consistency = IdentityConsistencyLoss()
+        self.identity_alignment = IdentityAlignmentLoss(margin)
+        if modality_alignment_weight:
+            self.modality_alignment = ModalityAlignmentLoss(embedding_dim, batch_size=batch_size, iterations=iterations)
+
+    def forward(self, output: PairedOutput, identities: Tensor) -> OverallLossOutput:
+        """Every term of Eq. 17 and their weighted sum."""
+        v, r, a = output.visible, output.infrared, output.auxiliary
+        terms = {
+            "identity": self.identity(output.visible_logits, identities)
+            + self.identity(output.infrared_logits, identities),
+            "triplet": self.triplet(torch.cat([v, r]), torch.cat([identities, identities])),
+        }
+        if self.weights["identity_consistency"]:
+            terms["identity_consistency"] = self.identity_consistency(
+                output.auxiliary_visible_logits, output.auxiliary_infrared_logits, identities
+            )
+        if self.weights["identity_alignment"]:
+            terms["identity_alignment"] = self.identity_alignment(v, r, a, identities)
+        if self.weights["modality_alignment"]:
+            terms["modality_alignment"] = self.modality_alignment(v, r, a, identities)
+        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        return OverallLossOutput(total, terms)
+
+
+class PairedOutput(Protocol):
+    """What :class:`OverallLoss` needs of a model's output: Z^v, Z^r, Z^a (b d) and the classifiers' logits (b n)."""
+
+    @property
+    def visible(self) -> Tensor: ...  # noqa: D102
+    @property
+    def infrared(self) -> Tensor: ...  # noqa: D102
+    @property
+    def auxiliary(self) -> Tensor: ...  # noqa: D102
+    @property
+    def visible_logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def infrared_logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def auxiliary_visible_logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def auxiliary_infrared_logits(self) -> Tensor: ...  # noqa: D102

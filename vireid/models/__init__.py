@@ -1,0 +1,18 @@
+"""Networks: the modules of MUN, its assembly, and two-stream backbones."""
+
+from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
+from vireid.models.backbone import TwoStreamBackbone, create_backbone
+from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.mun import MUN, MUNOutput
+
+__all__ = [
+    "MUN",
+    "AuxiliaryGenerator",
+    "BNNeck",
+    "CrossModalityLearner",
+    "GeneralizedMeanPool",
+    "IntraModalityLearner",
+    "MUNOutput",
+    "TwoStreamBackbone",
+    "create_backbone",
+]

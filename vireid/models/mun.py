@@ -1,0 +1,174 @@
+"""MUN, the Modality Unifying Network (Sec. 3, Fig. 2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vireid._checks import check_choice, require
+from vireid.modality import Modality
+from vireid.models.auxiliary import AuxiliaryGenerator
+from vireid.models.backbone import create_backbone
+from vireid.models.head import BNNeck, GeneralizedMeanPool
+
+
+class MUNOutput(NamedTuple):
+    """What :class:`MUN` computes of a batch of pairs; index j of every field belongs to pair j.
+
+    The embeddings Z are pooled, before the BNNeck; the logits are those of the embedding behind it.
+
+    Shape:
+        Embeddings b d, logits b n for n identities, maps b c h w.
+    """
+
+    visible: Tensor
+    """Z^v."""
+    infrared: Tensor
+    """Z^r."""
+    auxiliary: Tensor
+    """Z^a."""
+    visible_logits: Tensor
+    """C_v(Z^v), for Eq. 10."""
+    infrared_logits: Tensor
+    """C_r(Z^r), for Eq. 10."""
+    auxiliary_visible_logits: Tensor
+    """C_v(Z^a), for Eq. 11."""
+    auxiliary_infrared_logits: Tensor
+    """C_r(Z^a), for Eq. 11."""
+    visible_map: Tensor
+    """F^v, at the cut of the backbone."""
+    infrared_map: Tensor
+    """F^r."""
+    auxiliary_map: Tensor
+    """F^a."""
+
+
+class MUN(nn.Module):
+    """The Modality Unifying Network: a two-stream backbone, the auxiliary generator and two identity classifiers.
+
+    Training takes same-identity pairs through ``forward``; retrieval takes images of one modality through ``embed``,
+    where neither generator nor classifiers run. The paper does not mention a BNNeck; every network that it builds on
+    has one (A15).
+
+    Args:
+        num_identities: n, the identities to classify in training.
+        backbone: name of a timm network.
+        pretrained: load timm's weights of the backbone from the hub.
+        checkpoint: load the weights of the backbone from a local file instead.
+        modality_specific_stages: stages of the backbone that each modality has of its own, beside the stem (A1).
+        last_stride: 1 keeps the resolution of the backbone's last stage (A14), 2 halves it.
+        image_size: (height, width) of the images, pixels.
+        pooling_ratios: of the auxiliary generator; the paper's (2, 4, 6, 12).
+        bn_neck: classify and retrieve behind a shared BNNeck; False is Eq. 10 to the letter (A15).
+
+    Shape:
+        visible b 3 H W, infrared b 3 H W -> :class:`MUNOutput`.
+
+    Raises:
+        ValueError: an argument is out of its range, or the images are no two b 3 H W batches of one shape.
+
+    Example:
+        >>> model = MUN(num_identities=10, backbone="test_resnet", image_size=(96, 48))
+        >>> output = model(torch.rand(4, 3, 96, 48), torch.rand(4, 3, 96, 48))
+        >>> output.auxiliary.shape, output.visible_logits.shape
+        (torch.Size([4, 96]), torch.Size([4, 10]))
+        >>> model.eval().embed(torch.rand(2, 3, 96, 48), "infrared").shape
+        torch.Size([2, 96])
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
+    """
+
+    def __init__(
+        self,
+        num_identities: int,
+        backbone: str = "resnet50",
+        *,
+        pretrained: bool = False,
+        checkpoint: str | Path | None = None,
+        modality_specific_stages: int = 1,
+        last_stride: Literal[1, 2] = 1,
+        image_size: tuple[int, int] = (288, 144),
+        pooling_ratios: tuple[int, ...] = (2, 4, 6, 12),
+        bn_neck: bool = True,
+    ) -> None:
+        super().__init__()
+        require(num_identities >= 1, "num_identities", "be at least 1", num_identities)
+        self.backbone = create_backbone(
+            backbone,
+            modality_specific_stages=modality_specific_stages,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            last_stride=last_stride,
+            image_size=image_size,
+        )
+        self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
+        self.pool = GeneralizedMeanPool()
+        self.embedding_dim = self.backbone.out_channels
+        self.neck = BNNeck(self.embedding_dim) if bn_neck else nn.Identity()
+        self.visible_classifier, self.infrared_classifier = (
+            _classifier(self.embedding_dim, num_identities) for _ in "vr"
+        )
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
+        """Pairs of images that show the same identity at the same index."""
+        _check_images("visible", visible)
+        _check_images("infrared", infrared)
+        same = visible.shape == infrared.shape
+        require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
+        visible_map = self.backbone.first_stages(visible, Modality.VISIBLE)
+        infrared_map = self.backbone.first_stages(infrared, Modality.INFRARED)
+        auxiliary_map = self.generator(visible_map, infrared_map)
+        maps = torch.cat([visible_map, infrared_map, auxiliary_map])  # (m b) c h w
+        embeddings = self.pool(self.backbone.shared_stages(maps))  # (m b) d
+        z_visible, z_infrared, z_auxiliary = embeddings.chunk(3)
+        n_visible, n_infrared, n_auxiliary = self.neck(embeddings).chunk(3)
+        return MUNOutput(
+            visible=z_visible,
+            infrared=z_infrared,
+            auxiliary=z_auxiliary,
+            visible_logits=self.visible_classifier(n_visible),
+            infrared_logits=self.infrared_classifier(n_infrared),
+            auxiliary_visible_logits=self.visible_classifier(n_auxiliary),
+            auxiliary_infrared_logits=self.infrared_classifier(n_auxiliary),
+            visible_map=visible_map,
+            infrared_map=infrared_map,
+            auxiliary_map=auxiliary_map,
+        )
+
+    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
+        """Embeddings of unit length for retrieval by cosine similarity.
+
+        Args:
+            images: of one modality.
+            modality: ``"visible"`` or ``"infrared"``.
+            feature: the embedding behind the BNNeck or the pooled one before it (A16).
+
+        Shape:
+            b 3 H W -> b d.
+
+        Raises:
+            ValueError: the images have another shape, or no such modality or feature exists.
+        """
+        _check_images("images", images)
+        check_choice("feature", feature, ("bn", "pooled"))
+        embeddings = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
+        if feature == "bn":
+            embeddings = self.neck(embeddings)
+        return nn.functional.normalize(embeddings)
+
+
+def _classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
+    classifier = nn.Linear(embedding_dim, num_identities, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier
+
+
+def _check_images(argument: str, images: Tensor) -> None:
+    shape = tuple(images.shape)
+    require(len(shape) == 4 and shape[1] == 3, argument, "have shape (b, 3, height, width)", shape)
+    remedy = "Scale 8-bit images to [0, 1] and normalise them first."
+    require(images.is_floating_point(), argument, "be floating point", images.dtype, remedy, error=TypeError)
