@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from vireid import MUN
-from vireid.evaluation import extract_embeddings
+from vireid.evaluation import EmbeddingSet, extract_embeddings
 
 
 class Model(nn.Module):
@@ -69,10 +69,48 @@ def test_equals_embedding_one_by_one():
     torch.testing.assert_close(result.embeddings, expected)
 
 
+def test_device_type_and_labels_of_the_result():
+    result = extract_embeddings(Model().half(), batches([2, 1]), "visible", device="cpu")
+    assert result.embeddings.dtype == torch.float32
+    assert result.embeddings.device.type == "cpu"
+    assert not result.embeddings.is_inference()
+
+
+class Broken(Model):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def embed(self, images, modality):
+        return self.change(super().embed(images, modality))
+
+
 def test_errors():
-    with pytest.raises(ValueError, match="batches must hold a batch, got 0"):
+    with pytest.raises(ValueError, match="batches must hold an image, got 0"):
         extract_embeddings(Model(), [], "visible")
-    with pytest.raises(ValueError, match="embeddings must be numbers, got 'NaN in 3 rows, the first being row 0'"):
+    with pytest.raises(ValueError, match=r"batches.embeddings\[0\] must be finite, got nan"):
         extract_embeddings(Model(), batches([3], torch.nan), "visible")
+    with pytest.raises(ValueError, match=r"batches.embeddings\[4\] must be finite, got inf"):  # 4: counted over batches
+        extract_embeddings(Broken(lambda x: torch.where(x == 4, torch.inf, x)), batches([3, 3]), "visible")
+    with pytest.raises(ValueError, match=r"batches.embeddings must have shape \(b, d\), got \(3, 3, 1, 1\). Pool"):
+        extract_embeddings(Broken(lambda x: x[..., None, None]), batches([3]), "visible")
+    with pytest.raises(
+        ValueError, match=r"batches.identities must have shape \(2,\), one for each embedding, got \(3,"
+    ):
+        extract_embeddings(Broken(lambda x: x[1:]), batches([3]), "visible")
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'thermal'"):
         extract_embeddings(Model(), batches([3]), "thermal")
+
+
+def test_errors_of_a_set():
+    rows, labels = torch.eye(3), torch.arange(3)
+    for embeddings, identities, cameras, error, message in [
+        (rows[0], labels, labels, ValueError, r"query.embeddings must have shape \(b, d\), got \(3,\)"),
+        (rows.long(), labels, labels, TypeError, "query.embeddings must be floating point, got torch.int64"),
+        (rows, labels[:2], labels, ValueError, r"query.identities must have shape \(3,\), one for each embedding"),
+        (rows, labels, labels[:2], ValueError, r"query.cameras must have shape \(3,\), one for each embedding"),
+        (rows, labels, labels.float(), TypeError, "query.cameras must be integers, got torch.float32"),
+        (rows / (2 - labels[:, None]), labels, labels, ValueError, r"query.embeddings\[2\] must be finite, got nan"),
+    ]:
+        with pytest.raises(error, match=message):
+            EmbeddingSet(embeddings, identities, cameras).check("query")

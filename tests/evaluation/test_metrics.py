@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.evaluation import references
-from vireid.evaluation import compute_metrics, exclude_same_location
+from vireid.evaluation import compute_metrics, exclude_same_camera, exclude_same_location
 
 DISTANCES = torch.tensor(
     [
@@ -92,6 +92,50 @@ def test_equals_the_loop(retrieval, level, max_rank):
     assert int(actual.valid.sum()) == valid
 
 
+@settings(max_examples=100, deadline=None)
+@given(retrievals(), st.sampled_from(["location", "camera"]), st.integers(1, 4), st.data())
+def test_exclusions_equal_the_loop(retrieval, rule, cameras, data):
+    _, queries, gallery, _ = retrieval
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    query_cameras, gallery_cameras = (rng.integers(1, cameras + 1, len(x)) for x in (queries, gallery))
+    if rule == "location":
+        excluded = exclude_same_location(query_cameras, gallery_cameras, {3: 2})
+    else:
+        excluded = exclude_same_camera(queries, query_cameras, gallery, gallery_cameras)
+    expected = references.exclusions(
+        rule, queries.tolist(), query_cameras.tolist(), gallery.tolist(), gallery_cameras.tolist(), {3: 2}
+    )
+    assert excluded.tolist() == expected
+
+
+@pytest.mark.parametrize("decimals", [1, 9])
+@pytest.mark.parametrize("level", ["identity", "image"])
+def test_many_blocks_of_queries_equal_the_loop(level, decimals):
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.integers(0, 40, 400), rng.integers(0, 40, 1500)  # the first and the last block hold
+    queries[:180], queries[-30:] = 99, 99  # queries without a match only
+    distances = rng.random((400, 1500)).round(decimals)
+    excluded = rng.random((400, 1500)) < 0.4
+    cmc, mean_precision, mean_penalty, valid = references.metrics(
+        distances.tolist(), queries.tolist(), gallery.tolist(), excluded.tolist(), level, 20
+    )
+    actual = compute_metrics(distances, queries, gallery, excluded=excluded, cmc_level=level)
+    assert actual.cmc.tolist() == pytest.approx(cmc, abs=1e-12)
+    assert actual.mAP == pytest.approx(mean_precision, abs=1e-12)
+    assert actual.mINP == pytest.approx(mean_penalty, abs=1e-12)
+    assert int(actual.valid.sum()) == valid == 190
+
+
+def test_matches_that_tie_with_each_other_only_are_counted_apart():
+    metrics = compute_metrics([[0.2, 0.2, 0.1, 0.3]], [7], [7, 7, 8, 9])
+    assert metrics.mAP == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics.mINP == pytest.approx(2 / 3)
+
+
+def test_cmc_past_the_last_identity_stays():
+    assert compute_metrics([[0.2, 0.1]], [7], [7, 8], max_rank=5).cmc.tolist() == [0, 1, 1, 1, 1]
+
+
 def test_order_of_queries_and_gallery_does_not_matter():
     generator = torch.Generator().manual_seed(0)
     distances = torch.rand(9, 14, generator=generator)
@@ -112,7 +156,38 @@ def test_takes_arrays_of_any_kind(convert):
     assert actual.mAP == expected.mAP
 
 
+@pytest.mark.parametrize("convert", [np.ascontiguousarray, np.asfortranarray, lambda x: x[::-1, ::-1][::-1, ::-1]])
+def test_takes_arrays_of_any_layout_and_leaves_them_as_they_are(convert):
+    distances = convert(DISTANCES.numpy().copy())
+    distances.flags.writeable = False
+    before = distances.copy()
+    metrics = compute_metrics(distances, QUERIES.numpy().astype(np.uint16), GALLERY.numpy().astype(np.uint8))
+    assert metrics.mAP == compute_metrics(DISTANCES, QUERIES, GALLERY).mAP
+    np.testing.assert_array_equal(distances, before)
+    assert not compute_metrics(DISTANCES.clone().requires_grad_(), QUERIES, GALLERY).cmc.requires_grad
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_device_does_not_matter(decimals):
+    distances = torch.rand(50, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64).round(
+        decimals=decimals
+    )
+    queries, gallery = torch.arange(50) % 7, torch.arange(60) % 8
+    expected, actual = (compute_metrics(d, queries, gallery) for d in (distances, distances.cuda()))
+    assert actual.cmc.tolist() == expected.cmc.tolist()
+    assert actual.mAP == pytest.approx(expected.mAP, abs=1e-12)
+
+
+def test_same_camera():
+    excluded = exclude_same_camera(torch.tensor([5, 6]), torch.tensor([1, 2]), [5, 5, 6, 6], [1, 2, 1, 2])
+    assert excluded.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+
+
 def test_same_location():
+    assert exclude_same_location([3, 2], [3, 1, 2], {3: 2}).tolist() == [[1, 0, 1], [1, 0, 1]]
+    assert exclude_same_location([1, 2], [1, 2], {1: 2, 2: 1}).tolist() == [[1, 0], [0, 1]]
     assert exclude_same_location(torch.tensor([2, 6]), torch.tensor([1, 2, 2])).tolist() == [[0, 1, 1], [0, 0, 0]]
 
 
@@ -135,11 +210,25 @@ def test_same_location():
         (
             {"distances": torch.where(torch.arange(3)[:, None] == 1, torch.nan, DISTANCES)},
             ValueError,
-            "distances must be numbers, got 'NaN in 1 rows, the first being row 1'",
+            r"distances\[1\] must be finite, got nan",
         ),
+        (
+            {"distances": DISTANCES.index_fill(0, torch.tensor(2), torch.inf)},
+            ValueError,
+            r"distances\[2\] must be finite",
+        ),
+        ({"query_identities": [1.0, 2.0, 3.0]}, TypeError, "query_identities must be integers, got torch.float64"),
+        ({"gallery_identities": torch.rand(5)}, TypeError, "gallery_identities must be integers, got torch.float32"),
     ],
 )
 def test_errors(changed, error, message):
     arguments = {"distances": DISTANCES, "query_identities": QUERIES, "gallery_identities": GALLERY} | changed
     with pytest.raises(error, match=message):
         compute_metrics(**arguments)
+
+
+def test_exclusions_of_wrong_types():
+    with pytest.raises(TypeError, match="gallery_cameras must be integers, got torch.float64"):
+        exclude_same_location([1], [0.5])
+    with pytest.raises(TypeError, match="query_cameras must be integers, got torch.float64"):
+        exclude_same_camera([1], [0.5], [1], [1])

@@ -131,11 +131,45 @@ def test_images_of_the_queries_own_place_are_left_out():
     assert correct.tolist() == [[False] * 3, [True, False, False], [True, False, False]]
 
 
+def test_leaving_out_the_own_place_changes_the_numbers():  # T2
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+
+    class Forgetful(SYSUMM01Protocol):
+        locations = {}  # noqa: RUF012
+
+    for search in ("all", "indoor"):
+        right, wrong = (protocol(search).evaluate(query, gallery) for protocol in (SYSUMM01Protocol, Forgetful))
+        assert (right.mAP - wrong.mAP).abs().mean() > 1e-3
+
+
+def test_ranking_is_what_the_metrics_see():
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    protocol = SYSUMM01Protocol()
+    found, correct = protocol.rank(query, gallery, trial=4, k=60)
+    assert found.shape == correct.shape == (72, 60)
+    assert correct[:, 0].double().mean() == protocol.evaluate(query, gallery).cmc[4, 0]
+    assert ((found >= 0).sum(1) == torch.where(query.cameras == 3, 36, 48)).all()  # of 48, without camera 2
+    assert not (gallery.cameras[found[query.cameras == 3]] == 2)[found[query.cameras == 3] >= 0].any()
+    q, g = (torch.nn.functional.normalize(x.embeddings.double()) for x in (query, gallery))
+    cosines = (q[:, None] * g[found[:, :36]]).sum(-1)
+    assert (cosines.diff(dim=1) <= 0).all()
+    short, _ = protocol.rank(query, gallery, trial=4, k=3)
+    assert short.tolist() == found[:, :3].tolist()
+
+
 def test_indoor_search_skips_queries_without_a_match():
     gallery = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([1, 4]))
     query = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([6, 6]))
     assert SYSUMM01Protocol("indoor").evaluate(query, gallery).valid_queries == (1,) * 10
     assert SYSUMM01Protocol("all").evaluate(query, gallery).valid_queries == (2,) * 10
+
+
+def test_half_precision_embeddings_are_compared_in_double():
+    query, gallery = (
+        x._replace(embeddings=x.embeddings.half()) for x in (embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5]))
+    )
+    wide = [x._replace(embeddings=x.embeddings.double()) for x in (query, gallery)]
+    assert SYSUMM01Protocol().evaluate(query, gallery).mAP.tolist() == SYSUMM01Protocol().evaluate(*wide).mAP.tolist()
 
 
 def test_length_of_embeddings_does_not_matter():
@@ -156,6 +190,7 @@ def test_result_prints_the_row_of_a_paper_and_saves_as_json():
     assert saved["mean"]["mAP"] == pytest.approx(result.mAP.mean().item())
     assert saved["trials"]["cmc"][3] == pytest.approx(result.cmc[3].tolist())
     assert saved["queries"] == 72
+    assert saved["settings"] == {"search": "all", "shots": 1, "gallery": "agw", "cmc_level": "identity"}
 
 
 @pytest.mark.parametrize(
@@ -177,14 +212,24 @@ def test_wrong_options(options, message):
 def test_wrong_embeddings():
     query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
     protocol = SYSUMM01Protocol()
-    with pytest.raises(ValueError, match=r"gallery.embeddings must have d = 8 like those of query, got \(144, 4\)"):
+    with pytest.raises(ValueError, match=r"gallery.embeddings must have d = 8 like the others, got \(144, 4\)"):
         protocol.evaluate(query, gallery._replace(embeddings=gallery.embeddings[:, :4]))
     with pytest.raises(ValueError, match=r"query.cameras must have shape \(72,\), one for each embedding, got \(3,\)"):
         protocol.evaluate(query._replace(cameras=query.cameras[:3]), gallery)
     with pytest.raises(ValueError, match=r"query.cameras must be among \(3, 6\), got \[1, 2, 4, 5\]"):
         protocol.evaluate(gallery, query)
-    with pytest.raises(ValueError, match=r"gallery must have images of cameras \(1, 2, 4, 5\), got \[3, 6\]"):
+    with pytest.raises(ValueError, match=r"gallery.cameras must be among \(1, 2, 4, 5\), got \[3, 6\]"):
         protocol.evaluate(query, query)
+    outdoor = EmbeddingSet(*(field[gallery.cameras > 3] for field in gallery))
+    with pytest.raises(ValueError, match=r"gallery must have images of cameras \(1, 2\), got \[4, 5\]"):
+        SYSUMM01Protocol("indoor").evaluate(query, outdoor)
+    broken = gallery.embeddings.index_fill(0, torch.tensor(7), torch.nan)
+    with pytest.raises(ValueError, match=r"gallery.embeddings\[7\] must be finite, got nan"):
+        protocol.evaluate(query, gallery._replace(embeddings=broken))
+    with pytest.raises(TypeError, match="query.identities must be integers, got torch.float32"):
+        protocol.rank(query._replace(identities=query.identities.float()), gallery)
+    with pytest.raises(ValueError, match="query_identities must have a match in the gallery for one query at least"):
+        protocol.evaluate(query._replace(identities=query.identities + 100), gallery)
     with pytest.raises(ValueError, match="trial must be from 0 to 9, got 10"):
         protocol.rank(query, gallery, trial=10)
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
@@ -192,3 +237,8 @@ def test_wrong_embeddings():
     official = SYSUMM01Protocol(gallery="official", permutations={})
     with pytest.raises(ValueError, match=r"permutations must order the 3 images of camera 1, identity 0 in 10 trials"):
         official.evaluate(query, gallery)
+    identities, cameras = torch.tensor([1, 1]), torch.tensor([1, 1])
+    for order in ([1, 2], [-1, 0], [0, 0]):
+        official = SYSUMM01Protocol(gallery="official", permutations={(1, 1): np.array([order])}, trials=1)
+        with pytest.raises(ValueError, match="permutations must order the 2 images of .* in 1 trials, from 0, got"):
+            official.galleries(identities, cameras)

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import require
+from vireid._checks import check_embeddings, check_identities, require
+from vireid.evaluation.metrics import check_finite
 from vireid.modality import Modality
 
 
@@ -17,11 +18,26 @@ class EmbeddingSet(NamedTuple):
 
     Shape:
         embeddings n d, identities n, cameras n.
+
+    Example:
+        >>> EmbeddingSet(torch.eye(2), torch.tensor([7, 8]), torch.tensor([3, 6])).check("query")
     """
 
     embeddings: Tensor
     identities: Tensor
     cameras: Tensor
+
+    def check(self, argument: str, first_row: int = 0) -> None:
+        """Require finite embeddings n d with an integer identity and camera each; errors count rows from the first.
+
+        Raises:
+            ValueError: a shape is wrong, or an embedding is not finite.
+            TypeError: embeddings are not floating point, or identities or cameras are not integers.
+        """
+        check_embeddings(f"{argument}.embeddings", self.embeddings)
+        check_identities(f"{argument}.identities", self.identities, self.embeddings)
+        check_identities(f"{argument}.cameras", self.cameras, self.embeddings)
+        check_finite(f"{argument}.embeddings", self.embeddings, first_row)
 
 
 class Embedder(Protocol):
@@ -40,7 +56,7 @@ def extract_embeddings(
 ) -> EmbeddingSet:
     """Embed images of one modality, in order, without gradients and in evaluation mode.
 
-    The modes in which the modules of the model were are restored afterwards, also after an error.
+    Afterwards every module is in the mode in which it was, also after an error.
 
     Args:
         model: has ``embed(images, modality)``.
@@ -52,7 +68,8 @@ def extract_embeddings(
         -> n d float32, n, n, all on the CPU.
 
     Raises:
-        ValueError: there is no batch, or an embedding has a NaN.
+        ValueError: there is no batch, modality is unknown, a batch does not match its embeddings in shape, or an
+            embedding is not finite.
 
     Example:
         >>> class Average:
@@ -67,19 +84,19 @@ def extract_embeddings(
     modes = [module.training for module in modules]
     if device is None and isinstance(model, nn.Module):
         device = next((parameter.device for parameter in model.parameters()), None)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[EmbeddingSet] = []
+    rows = 0
     try:
         for module in modules:
             module.training = False
         with torch.inference_mode():
             for images, identities, cameras in batches:
                 embeddings = model.embed(images.to(device), modality).float().cpu()
-                parts.append((embeddings, identities.cpu(), cameras.cpu()))
+                parts.append(EmbeddingSet(embeddings, identities.cpu(), cameras.cpu()))
+                parts[-1].check("batches", rows)  # now: not after an hour of further batches
+                rows += len(embeddings)
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
-    require(len(parts) > 0, "batches", "hold a batch", 0)
-    result = EmbeddingSet(*(torch.cat(part).clone() for part in zip(*parts, strict=True)))
-    nan = result.embeddings.isnan().any(1).nonzero().flatten().tolist()
-    require(not nan, "embeddings", "be numbers", f"NaN in {len(nan)} rows, the first being row {nan[0] if nan else 0}")
-    return result
+    require(rows > 0, "batches", "hold an image", rows)
+    return EmbeddingSet(*(torch.cat(part) for part in zip(*parts, strict=True)))

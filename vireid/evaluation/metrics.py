@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vireid._checks import check_choice, require
 
@@ -17,12 +19,12 @@ Array = Tensor | ArrayLike
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """Metrics of one gallery, as shares from 0 to 1.
+    """Metrics of one gallery, as shares from 0 to 1, on the CPU.
 
     Attributes:
         cmc: share of the valid queries with a match in the first 1, 2, … ranks, one value a rank.
         mAP: mean average precision over the valid queries.
-        mINP: mean inverse negative penalty over the valid queries.
+        mINP: mean inverse negative penalty over the valid queries: matches / rank of the last match.
         valid: which queries have a match in the gallery and count.
         average_precision: of every query, NaN where it is not valid.
         inverse_negative_penalty: of every query, NaN where it is not valid.
@@ -51,12 +53,13 @@ def compute_metrics(
 
     A query that has no match left in the gallery is not valid and counts nowhere. Equal distances rank in the order of
     the gallery. mAP and mINP rank images; CMC ranks identities, each at its nearest image, as SYSU-MM01 does, or images
-    as Market-1501 does. Past the last rank of a small gallery CMC stays what it was.
+    as Market-1501 does. Past the last rank of a small gallery CMC stays what it was: 1. Computed in float64 on the
+    device of ``distances``, without sorting the gallery unless a match ties with another image.
 
     Args:
-        distances: of every query to every gallery image, smaller is nearer; a torch tensor stays on its device.
-        query_identities: whom the queries show.
-        gallery_identities: whom the gallery images show.
+        distances: of every query to every gallery image, finite, smaller is nearer; negate similarities.
+        query_identities: whom the queries show, integers.
+        gallery_identities: whom the gallery images show, integers.
         excluded: gallery images that a query is not to see, such as those of its own place.
         cmc_level: what a rank of CMC is: ``"identity"`` or ``"image"``.
         max_rank: last rank of CMC.
@@ -65,7 +68,8 @@ def compute_metrics(
         distances q g, query identities q, gallery identities g, excluded q g.
 
     Raises:
-        ValueError: the shapes do not match, the gallery is empty, a distance is NaN, or no query is valid.
+        ValueError: the shapes do not match, the gallery is empty, a distance is not finite, or no query is valid.
+        TypeError: identities are not integers, or excluded is not boolean.
 
     Example:
         >>> metrics = compute_metrics([[0.1, 0.2, 0.3, 0.4]], [7], [7, 8, 9, 7])
@@ -76,31 +80,25 @@ def compute_metrics(
         Wu et al., RGB-Infrared Cross-Modality Person Re-Identification, ICCV 2017 (protocol); Ye et al., Deep Learning
         for Person Re-identification, TPAMI 2021 (mINP).
     """
-    distances = _tensor(distances)
-    queries, gallery = (_tensor(i).to(distances.device) for i in (query_identities, gallery_identities))
+    distances = _tensor(distances).detach().double()
+    queries = _integers("query_identities", query_identities).to(distances.device)
+    gallery = _integers("gallery_identities", gallery_identities).to(distances.device)
     excluded = torch.zeros_like(distances, dtype=torch.bool) if excluded is None else _tensor(excluded)
     excluded = excluded.to(distances.device)
     _check(distances, queries, gallery, excluded)
     check_choice("cmc_level", cmc_level, ("identity", "image"))
     require(max_rank >= 1, "max_rank", "be at least 1", max_rank)
-
-    order = distances.argsort(dim=1, stable=True)  # q g
-    kept = ~excluded.gather(1, order)
-    ranked = gallery[order]
-    hit = (ranked == queries[:, None]) & kept
-    rank = kept.cumsum(1)  # from 1; that of an excluded image means nothing
-    positives = hit.sum(1)
-    valid = positives > 0
+    match = (queries[:, None] == gallery) & ~excluded  # q g
+    valid = match.any(1)
     require(bool(valid.any()), "query_identities", "have a match in the gallery for one query at least", "none")
 
-    precision = torch.where(hit, hit.cumsum(1).double() / rank.clamp_min(1), 0)
-    average_precision = precision.sum(1) / positives
-    last = torch.where(hit, rank, 0).amax(1)
-    inverse_negative_penalty = positives.double() / last
-    never = distances.shape[1] + 1
-    first = torch.where(hit, rank, never).amin(1)
-    if cmc_level == "identity":
-        first = _identity_rank(ranked, rank.where(kept, torch.full_like(rank, never)), first)
+    rows = max(1, 2**18 // distances.shape[1])  # of a block of queries: its intermediate results stay in the cache
+    blocks = (slice(start, start + rows) for start in range(0, len(distances), rows))
+    measures = [
+        _measure_queries(distances[block], match[block], excluded[block], gallery, cmc_level == "identity")
+        for block in blocks
+    ]
+    average_precision, inverse_negative_penalty, first = (torch.cat(measure) for measure in zip(*measures, strict=True))
     reached = first[valid, None] <= torch.arange(1, max_rank + 1, device=first.device)
     return RetrievalMetrics(
         cmc=reached.double().mean(0).cpu(),
@@ -113,44 +111,147 @@ def compute_metrics(
     )
 
 
-def exclude_same_location(query_locations: Array, gallery_locations: Array) -> Tensor:
-    """Mark the gallery images taken where the query was, the rule of SYSU-MM01.
+def exclude_same_location(
+    query_cameras: Array, gallery_cameras: Array, locations: Mapping[int, int] | None = None
+) -> Tensor:
+    """Mark the gallery images taken where the query was, whomever they show: the rule of SYSU-MM01.
+
+    Args:
+        query_cameras: that took the queries.
+        gallery_cameras: that took the gallery images.
+        locations: where a camera stands; one that is not listed stands at a place of its own number.
 
     Shape:
         q, g -> q g, boolean.
 
+    Raises:
+        TypeError: cameras are not integers.
+
     Example:
-        >>> exclude_same_location([2, 6], [1, 2])
+        >>> exclude_same_location([3, 6], [1, 2], {3: 2})
         tensor([[False,  True],
                 [False, False]])
     """
-    return _tensor(query_locations)[:, None] == _tensor(gallery_locations)
+    query, gallery = _integers("query_cameras", query_cameras), _integers("gallery_cameras", gallery_cameras)
+    query_places, gallery_places = query.clone(), gallery.clone()
+    for camera, location in (locations or {}).items():
+        query_places[query == camera] = location
+        gallery_places[gallery == camera] = location
+    return query_places[:, None] == gallery_places
 
 
-def _identity_rank(ranked: Tensor, rank: Tensor, first: Tensor) -> Tensor:
-    """Rank of each query's first match among the identities, each at its best rank.
+def exclude_same_camera(
+    query_identities: Array, query_cameras: Array, gallery_identities: Array, gallery_cameras: Array
+) -> Tensor:
+    """Mark the gallery images of the query's identity from the query's camera: the rule of Market-1501 and LLCM.
 
-    It is one more than the number of other identities whose best rank comes before the match.
+    Args:
+        query_identities: whom the queries show.
+        query_cameras: that took the queries.
+        gallery_identities: whom the gallery images show.
+        gallery_cameras: that took the gallery images.
+
+    Shape:
+        q, q, g, g -> q g, boolean.
+
+    Raises:
+        TypeError: identities or cameras are not integers.
+
+    Example:
+        >>> exclude_same_camera([5], [1], [5, 5, 6], [1, 2, 1])
+        tensor([[ True, False, False]])
     """
-    identities, compact = torch.unique(ranked, return_inverse=True)
-    best = torch.full((len(ranked), len(identities)), rank.shape[1] + 1, device=rank.device)
-    best.scatter_reduce_(1, compact, rank, "amin")
-    return 1 + (best < first[:, None]).sum(1)
+    query_identities = _integers("query_identities", query_identities)
+    query_cameras = _integers("query_cameras", query_cameras)
+    same_identity = query_identities[:, None] == _integers("gallery_identities", gallery_identities)
+    return same_identity & (query_cameras[:, None] == _integers("gallery_cameras", gallery_cameras))
+
+
+def check_finite(argument: str, rows: Tensor, first: int = 0) -> None:
+    """Require finite rows; the error names the first that is not, counted from ``first``."""
+    finite = rows.sum(1, dtype=torch.float64).isfinite()
+    if not finite.all():  # finding the row takes time
+        row = int(finite.int().argmin())
+        value = rows[row][~rows[row].isfinite()][:1].tolist()
+        require(False, f"{argument}[{first + row}]", "be finite", *value)
+
+
+def _measure_queries(
+    distances: Tensor, match: Tensor, excluded: Tensor, gallery: Tensor, by_identity: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Average precision, inverse negative penalty and first rank of every query; without meaning if it has no match."""
+    nearest, positives = _distances_of_matches(distances, match)  # q p, q
+    passed = _count_passed(nearest, distances, match, excluded)  # q g
+    rank = 1 + _count_levels(passed, nearest.shape[1]).cumsum(1)  # q p, of the first, second, … match
+    ordinal = torch.arange(1, rank.shape[1] + 1, device=rank.device)
+    precision = torch.where(ordinal <= positives[:, None], ordinal.double() / rank, 0)  # q p
+    last = precision.gather(1, positives.sub(1).clamp_min(0)[:, None])[:, 0]
+    first = 1 + _count_identities((passed == 0) & ~excluded, gallery) if by_identity else rank[:, 0]
+    return precision.sum(1) / positives, last, first
+
+
+def _count_passed(nearest: Tensor, distances: Tensor, match: Tensor, excluded: Tensor) -> Tensor:
+    """How many of the query's matches rank no later than each gallery image, q g; an excluded image ranks last.
+
+    The matches are few. Placing every image between them costs less than sorting the gallery, and is as exact while no
+    match ties with another image; where one does, the places in the stable order replace the distances.
+    """
+    distances = distances.masked_fill(excluded, torch.inf)
+    passed = torch.searchsorted(nearest, distances, right=True)
+    last_passed = pad(nearest, (1, 0), value=-torch.inf).gather(1, passed)
+    as_far_as_a_match = (last_passed == distances) & ~excluded
+    if as_far_as_a_match.sum() == match.sum() and not (nearest.diff(dim=1) == 0).any():  # the matches themselves, apart
+        return passed
+    places = distances.argsort(dim=1, stable=True).argsort(dim=1).double()
+    return _count_passed(_distances_of_matches(places, match)[0], places, match, excluded)
+
+
+def _distances_of_matches(distances: Tensor, match: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of every query to its matches, ascending and filled up with infinity, q p, and their number, q."""
+    query, image = match.nonzero(as_tuple=True)
+    positives = match.sum(1)
+    number = torch.arange(len(query), device=query.device) - (positives.cumsum(0) - positives)[query]
+    nearest = distances.new_full((len(distances), max(1, int(positives.max()))), torch.inf)
+    nearest[query, number] = distances[query, image]
+    return nearest.sort(dim=1).values, positives
+
+
+def _count_levels(passed: Tensor, positives: int) -> Tensor:
+    """How many images have passed 0, 1, … matches, but not all of them, q p."""
+    offset = torch.arange(len(passed), device=passed.device)[:, None] * (positives + 1)
+    counts = torch.bincount((passed + offset).flatten(), minlength=len(passed) * (positives + 1))
+    return counts.view(-1, positives + 1)[:, :-1]
+
+
+def _count_identities(images: Tensor, identities: Tensor) -> Tensor:
+    """How many different identities are among the marked images of each row, q."""
+    unique, compact = torch.unique(identities, return_inverse=True)
+    query, image = images.nonzero(as_tuple=True)
+    seen = images.new_zeros(len(images), len(unique))
+    seen[query, compact[image]] = True
+    return seen.sum(1)
 
 
 def _tensor(values: Array) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, order="C"))
+
+
+def _integers(argument: str, values: Array) -> Tensor:
+    tensor = _tensor(values)
+    require(not tensor.is_floating_point(), argument, "be integers", tensor.dtype, error=TypeError)
+    return tensor.long()
 
 
 def _check(distances: Tensor, queries: Tensor, gallery: Tensor, excluded: Tensor) -> None:
     shape = tuple(distances.shape)
     require(len(shape) == 2, "distances", "have shape (q, g)", shape)
     require(shape[1] > 0, "distances", "have a gallery image", shape)
-    rule = f"have shape ({shape[0]},), one for each row of distances"
-    require(queries.shape == shape[:1], "query_identities", rule, tuple(queries.shape))
-    rule = f"have shape ({shape[1]},), one for each column of distances"
-    require(gallery.shape == shape[1:], "gallery_identities", rule, tuple(gallery.shape))
+    for name, identities, size, side in (
+        ("query_identities", queries, shape[0], "row"),
+        ("gallery_identities", gallery, shape[1], "column"),
+    ):
+        rule = f"have shape ({size},), one for each {side} of distances"
+        require(tuple(identities.shape) == (size,), name, rule, tuple(identities.shape))
     require(excluded.shape == shape, "excluded", f"have the shape of distances, {shape}", tuple(excluded.shape))
     require(excluded.dtype == torch.bool, "excluded", "be boolean", excluded.dtype, error=TypeError)
-    nan = distances.isnan().any(1).nonzero().flatten().tolist()
-    require(not nan, "distances", "be numbers", f"NaN in {len(nan)} rows, the first being row {nan[0] if nan else 0}")
+    check_finite("distances", distances)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, check_embeddings, require
 from vireid.evaluation.extraction import EmbeddingSet
-from vireid.evaluation.metrics import compute_metrics, exclude_same_location
+from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude_same_location
 
 
 @dataclass(frozen=True)
 class RetrievalResult:
     """Metrics of a protocol over its trials, as shares from 0 to 1; printed as papers print them, in percent.
 
+    The standard deviation is that of the trials themselves (divided by their number).
+
     Attributes:
         protocol: what was evaluated, in words.
+        settings: likewise, by name: the choices that make numbers comparable.
         cmc: trials × ranks.
         mAP: of each trial.
         mINP: of each trial.
@@ -31,11 +34,27 @@ class RetrievalResult:
     """
 
     protocol: str
+    settings: Mapping[str, str | int]
     cmc: Tensor
     mAP: Tensor  # noqa: N815
     mINP: Tensor  # noqa: N815
     valid_queries: tuple[int, ...]
     queries: int
+
+    @classmethod
+    def of_trials(
+        cls, trials: Sequence[RetrievalMetrics], protocol: str, settings: Mapping[str, str | int]
+    ) -> RetrievalResult:
+        """Collect the metrics of the galleries of a protocol."""
+        return cls(
+            protocol=protocol,
+            settings=settings,
+            cmc=torch.stack([trial.cmc for trial in trials]),
+            mAP=torch.tensor([trial.mAP for trial in trials], dtype=torch.float64),
+            mINP=torch.tensor([trial.mINP for trial in trials], dtype=torch.float64),
+            valid_queries=tuple(int(trial.valid.sum()) for trial in trials),
+            queries=len(trials[0].valid),
+        )
 
     def summary(self) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation over the trials of rank-1, -5, -10, -20, mAP and mINP, as far as computed."""
@@ -47,6 +66,7 @@ class RetrievalResult:
         """Everything as plain numbers and lists, for JSON."""
         return {
             "protocol": self.protocol,
+            "settings": dict(self.settings),
             "queries": self.queries,
             "valid_queries": list(self.valid_queries),
             "mean": {name: mean for name, (mean, _) in self.summary().items()},
@@ -65,7 +85,8 @@ class SYSUMM01Protocol:
     All infrared images of the test identities are queries. In every trial the gallery has ``shots`` images of each
     identity from each visible camera: 1, 2, 4 and 5 for all search, the indoor ones 1 and 2 for indoor search. Camera 3
     stands where camera 2 does; a query does not see the gallery images of its own place. Distances are one minus the
-    cosine of the embeddings, in float64; CMC ranks identities.
+    cosine of the embeddings, taken in float64 whatever their length and type, so that rounding makes no ties; CMC ranks
+    identities, of which a small gallery may have fewer than 20: past the last one CMC stays 1.
 
     Two families of galleries are in use, whose results differ by about half a point. ``"official"`` is that of the
     data set's authors, listed in its rand_perm_cam.mat; ``"agw"`` is drawn with Python's random numbers seeded by the
@@ -95,6 +116,7 @@ class SYSUMM01Protocol:
 
     gallery_cameras = {"all": (1, 2, 4, 5), "indoor": (1, 2)}  # noqa: RUF012
     query_cameras = (3, 6)
+    locations = {3: 2}  # noqa: RUF012
 
     def __init__(
         self,
@@ -131,41 +153,52 @@ class SYSUMM01Protocol:
             gallery: all their visible images, those of one identity and camera in the order of their names.
 
         Raises:
-            ValueError: the embeddings do not match, the cameras are not those of the protocol, or no query has a match.
+            ValueError: the embeddings do not match or are not finite, the cameras are not those of the protocol, the
+                official permutations do not fit the images, or no query has a match.
+            TypeError: embeddings are not floating point, or identities or cameras are not integers.
         """
-        distances = self._distances(query, gallery)
-        excluded = self._excluded(query, gallery)
+        self._check(query, gallery)
+        galleries = self.galleries(gallery.identities, gallery.cameras)
+        drawn = torch.unique(torch.cat(galleries))
+        pool = EmbeddingSet(*(field[drawn] for field in gallery))  # what no trial has drawn costs nothing
+        distances, excluded = self._compare(query, pool)
         trials = [
-            compute_metrics(distances[:, rows], query.identities, gallery.identities[rows], excluded=excluded[:, rows])
-            for rows in self.galleries(gallery.identities, gallery.cameras)
+            compute_metrics(
+                distances[:, columns], query.identities, pool.identities[columns], excluded=excluded[:, columns]
+            )
+            for columns in (torch.searchsorted(drawn, rows) for rows in galleries)
         ]
-        return RetrievalResult(
-            protocol=str(self),
-            cmc=torch.stack([trial.cmc for trial in trials]),
-            mAP=torch.tensor([trial.mAP for trial in trials], dtype=torch.float64),
-            mINP=torch.tensor([trial.mINP for trial in trials], dtype=torch.float64),
-            valid_queries=tuple(int(trial.valid.sum()) for trial in trials),
-            queries=len(query.identities),
-        )
+        settings = {"search": self.search, "shots": self.shots, "gallery": self.gallery, "cmc_level": "identity"}
+        return RetrievalResult.of_trials(trials, str(self), settings)
 
     def rank(self, query: EmbeddingSet, gallery: EmbeddingSet, *, trial: int = 0, k: int = 10) -> tuple[Tensor, Tensor]:
         """The first ``k`` gallery images of every query in one trial, best first.
 
+        Args:
+            query: as for :meth:`evaluate`.
+            gallery: as for :meth:`evaluate`.
+            trial: which gallery, from 0.
+            k: images of each query.
+
         Returns:
-            The rows of ``gallery``, q k, and whether each shows the query's identity, q k. Images that a query is not
-            to see are left out; where fewer than k remain, the row ends with −1.
+            The rows of ``gallery``, q k, and whether each shows the query's identity, q k, both on the CPU. Images that
+            a query is not to see are left out; where fewer than k remain, the row ends with −1.
 
         Raises:
-            ValueError: as for :meth:`evaluate`, or there is no such trial.
+            ValueError: as for :meth:`evaluate`, there is no such trial, or k is less than 1.
+            TypeError: as for :meth:`evaluate`.
         """
         require(0 <= trial < self.trials, "trial", f"be from 0 to {self.trials - 1}", trial)
         require(k >= 1, "k", "be at least 1", k)
+        self._check(query, gallery)
         rows = self.galleries(gallery.identities, gallery.cameras)[trial]
-        distances = self._distances(query, gallery)[:, rows]
-        distances = distances.masked_fill(self._excluded(query, gallery)[:, rows], torch.inf)
-        nearest, order = distances.sort(dim=1, stable=True)
-        found = rows[order[:, :k]].masked_fill(nearest[:, :k].isinf(), -1)
-        return found, (gallery.identities[found] == query.identities[:, None]) & (found >= 0)
+        distances, excluded = self._compare(query, EmbeddingSet(*(field[rows] for field in gallery)))
+        nearest, order = distances.masked_fill(excluded, torch.inf).sort(dim=1, stable=True)
+        shown = nearest[:, :k].isfinite().cpu()
+        found = rows[order[:, :k].cpu()].masked_fill(~shown, -1)
+        correct = (gallery.identities.cpu()[found] == query.identities.cpu()[:, None]) & shown
+        missing = (0, k - found.shape[1])
+        return pad(found, missing, value=-1), pad(correct, missing)
 
     def galleries(self, identities: Tensor, cameras: Tensor) -> list[Tensor]:
         """The rows of the visible images that are in the gallery of each trial, by identity and camera.
@@ -201,21 +234,22 @@ class SYSUMM01Protocol:
         rule = f"order the {len(rows)} images of camera {camera}, identity {identity} in {self.trials} trials"
         fits = order.ndim == 2 and order.shape[0] >= self.trials and order.shape[1] == len(rows)
         require(fits, "permutations", rule, order.shape)
-        return [rows[i] for i in order[trial, : self.shots].tolist()]
+        row = order[trial].tolist()
+        require(sorted(row) == list(range(len(rows))), "permutations", f"{rule}, from 0", row)
+        return [rows[i] for i in row[: self.shots]]
 
-    def _distances(self, query: EmbeddingSet, gallery: EmbeddingSet) -> Tensor:
-        for name, (embeddings, identities, cameras) in {"query": query, "gallery": gallery}.items():
-            require(embeddings.ndim == 2, f"{name}.embeddings", "have shape (n, d)", tuple(embeddings.shape))
-            for field, values in {"identities": identities, "cameras": cameras}.items():
-                rule = f"have shape ({len(embeddings)},), one for each embedding"
-                require(values.shape == embeddings.shape[:1], f"{name}.{field}", rule, tuple(values.shape))
-        width = query.embeddings.shape[1]
-        shape = tuple(gallery.embeddings.shape)
-        require(shape[1] == width, "gallery.embeddings", f"have d = {width} like those of query", shape)
-        strange = sorted(set(query.cameras.tolist()) - set(self.query_cameras))
-        require(not strange, "query.cameras", f"be among {self.query_cameras}", strange)
-        return 1 - normalize(query.embeddings.double()) @ normalize(gallery.embeddings.double()).T
+    def _check(self, query: EmbeddingSet, gallery: EmbeddingSet) -> None:
+        query.check("query")
+        gallery.check("gallery")
+        check_embeddings("gallery.embeddings", gallery.embeddings, like=query.embeddings)
+        for name, cameras, allowed in (
+            ("query", query.cameras, self.query_cameras),
+            ("gallery", gallery.cameras, self.gallery_cameras["all"]),
+        ):
+            strange = sorted(set(cameras.tolist()) - set(allowed))
+            require(not strange, f"{name}.cameras", f"be among {allowed}", strange)
 
-    def _excluded(self, query: EmbeddingSet, gallery: EmbeddingSet) -> Tensor:
-        locations = query.cameras.masked_fill(query.cameras == 3, 2)
-        return exclude_same_location(locations, gallery.cameras)
+    def _compare(self, query: EmbeddingSet, gallery: EmbeddingSet) -> tuple[Tensor, Tensor]:
+        """Distances q g, and which images a query is not to see, q g."""
+        distances = 1 - normalize(query.embeddings.double()) @ normalize(gallery.embeddings.double()).T
+        return distances, exclude_same_location(query.cameras, gallery.cameras, self.locations)

@@ -1,20 +1,22 @@
 """Two-stream backbones from timm (Sec. 3, Fig. 2): first stages of each modality's own, later stages shared.
 
-A timm network is taken apart into the sequence of its modules, cut after the modality-specific stages, and put
-together again as two halves. That the halves compute what timm's network computes is verified on one image whenever a
+The modules that a timm network runs one after the other up to the cut become the first half; the network itself, with
+nothing in their places, is the second. That the halves compute what the whole did is verified on one image whenever a
 backbone is created. timm is imported only here.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vireid._checks import check_choice, require
@@ -80,12 +82,12 @@ def create_backbone(
     Args:
         name: of a timm network, such as ``"resnet50"``.
         modality_specific_stages: how many stages each modality has of its own, beside the stem. MUN's 1 is stem and
-            layer1 of a ResNet (A1); AGW's 0 is the stem alone. The stem ends where the first
-            stage of stride 4 begins.
+            layer1 of a ResNet (A1); AGW's 0 is the stem alone. The stem ends where the first stage of stride 4 begins.
+            Of a plain vision transformer it is the number of blocks; its class and register tokens join at the cut.
         pretrained: load timm's weights from the hub.
         checkpoint: load weights from a local file instead.
         last_stride: 1 keeps the map of the last stage as large as the one before, without dilation, as the field does
-            (A14); 2 leaves the network as timm builds it.
+            (A14); 2 leaves the network as timm builds it. A plain vision transformer has no such stride.
         image_size: (height, width) of the images, pixels.
 
     Raises:
@@ -99,101 +101,219 @@ def create_backbone(
     """
     check_choice("backbone", name.partition(".")[0], timm.list_models(), "be a timm model")
     require(last_stride in {1, 2}, "last_stride", "be 1 or 2", last_stride)
-    model = _create_model(name, pretrained, checkpoint, last_stride, image_size)
-    steps = list(_steps(model))
-    cut = _find_cut(name, model, [step for step, _ in steps], modality_specific_stages)
-    first, shared = (nn.Sequential(OrderedDict(half)) for half in (steps[:cut], steps[cut:]))
-    cut_map, last_map = _verify(name, model, first, shared, image_size)
-    cut_channels = cut_map.shape[1]
-    if last_map.shape[1] != model.num_features:  # b h w c, as the hierarchical transformers have it
-        cut_channels = cut_map.shape[3]
-        first = nn.Sequential(first, _ToChannelsFirst())
-        shared = nn.Sequential(_ToChannelsLast(), shared, _ToChannelsFirst())
-    model.train()
-    return TwoStreamBackbone(first, shared, cut_channels=cut_channels, out_channels=model.num_features)
+    network = _create_network(name, pretrained, checkpoint, last_stride, image_size).eval()
+    image = torch.linspace(-2, 2, 3 * image_size[0] * image_size[1]).view(1, 3, *image_size)
+    expected = _run(name, network, image)
+    split = _split_tokens if isinstance(network, VisionTransformer) else _split_maps
+    first, shared, expected = split(name, network, modality_specific_stages, expected)
+    cut_channels = _verify(name, first, shared, image, expected)
+    return TwoStreamBackbone(first, shared, cut_channels=cut_channels, out_channels=expected.shape[1]).train()
 
 
-class _ToChannelsFirst(nn.Module):
+class _Remainder(nn.Module):
+    """A timm network in which nothing stands in the places of the first modules and of the head."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
     def forward(self, feature_map: Tensor) -> Tensor:
-        return feature_map.permute(0, 3, 1, 2)  # b h w c -> b c h w
+        last_map: Tensor = self.network.forward_features(feature_map)
+        return last_map
 
 
-class _ToChannelsLast(nn.Module):
+class _FirstTokens(nn.Module):
+    """Patch embedding and first blocks of a vision transformer, without class and register tokens."""
+
+    def __init__(self, stem: Any, blocks: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = blocks
+        for name, parameter in stem.named_parameters():
+            parameter.requires_grad_(name not in {"cls_token", "reg_token"})
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.stem.forward_features(images)[:, self.stem.num_prefix_tokens :]
+        return _to_map(self.blocks(tokens), self.stem.patch_embed.grid_size)
+
+
+class _RemainingTokens(nn.Module):
+    """The other blocks of a vision transformer, with its class and register tokens."""
+
+    def __init__(self, prefix: Tensor, blocks: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.prefix = nn.Parameter(prefix) if prefix.shape[1] else None
+        self.blocks = blocks
+        self.norm = norm
+
     def forward(self, feature_map: Tensor) -> Tensor:
-        return feature_map.permute(0, 2, 3, 1)  # b c h w -> b h w c
+        tokens = feature_map.flatten(2).transpose(1, 2)  # b c h w -> b (h w) c
+        patches = tokens.shape[1]
+        if self.prefix is not None:
+            tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+        return _to_map(self.norm(self.blocks(tokens))[:, -patches:], feature_map.shape[2:])
 
 
-_HEAD = {"global_pool", "head", "head_drop", "fc", "fc_norm", "classifier", "attn_pool"}  # what follows the last map
+class _Permute(nn.Module):
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        return feature_map.permute(self.order)
+
+
+def _to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    return tokens.transpose(1, 2).unflatten(2, tuple(size))  # b (h w) c -> b c h w
+
+
+_HEAD = {
+    "global_pool",
+    "head",
+    "head_drop",
+    "fc",
+    "fc_norm",
+    "classifier",
+    "attn_pool",
+    "pre_logits",
+}  # what follows the last map
 _CONTAINERS = {"stages", "layers", "blocks", "features"}  # whose children are steps of their own
-_SPLITTABLE = "Networks that are a sequence of stages can be: resnet, convnext, efficientnet, regnet, swin and others."
+_SPLITTABLE = "Networks of these families split: resnet, convnext, efficientnet, mobilenetv4, regnet, hrnet, swin, vit."
 
 
-def _create_model(
+def _create_network(
     name: str, pretrained: bool, checkpoint: str | Path | None, last_stride: int, image_size: tuple[int, int]
 ) -> Any:
     weights: dict[str, Any] = {"pretrained": pretrained}
     if checkpoint is not None:
         require(Path(checkpoint).is_file(), "checkpoint", "be a file", str(checkpoint), error=FileNotFoundError)
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(checkpoint)}}
-    strides: list[dict[str, Any]] = [{"output_stride": 16}] if last_stride == 1 else [{}]
-    for options in ({**stride, **size} for size in ({"img_size": image_size}, {}) for stride in strides):
+    strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if last_stride == 1 else [{}]
+    for stride, size in itertools.product(strides, ({"img_size": image_size}, {})):
         try:
-            model: Any = timm.create_model(name, num_classes=0, **weights, **options)
-        except TypeError:  # families differ in the options that they know
+            network = timm.create_model(name, num_classes=0, **weights, **stride, **size)
+        except (TypeError, AssertionError, NotImplementedError):  # families differ in the options that they know
             continue
-        if last_stride == 1:
-            _remove_dilation(model)
-        return model
-    rule = f"be 2 for {name}, whose last stride timm cannot change"
-    raise ValueError(f"last_stride must {rule}, got {last_stride!r}.")
+        if stride:
+            _remove_dilation(network)
+        elif last_stride == 1:
+            _remove_last_stride(name, network)
+        return network
+    raise ValueError(f"backbone must be a network for images of {image_size}, got {name!r}. {_SPLITTABLE}")
 
 
-def _remove_dilation(model: nn.Module) -> None:
+def _remove_dilation(network: nn.Module) -> None:
     """Keep the larger map that timm's ``output_stride`` gives, without the dilated kernels it gives it with."""
-    for module in model.modules():
+    for module in network.modules():
         if isinstance(module, nn.Conv2d) and max(module.dilation) > 1:
             module.dilation = (1, 1)
-            module.padding = tuple((size - 1) // 2 for size in module.kernel_size)
+            if not isinstance(module.padding, str):
+                module.padding = tuple((size - 1) // 2 for size in module.kernel_size)
 
 
-def _steps(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a network runs one after the other up to its last map, by names without dots."""
-    for name, module in model.named_children():
+def _remove_last_stride(name: str, network: Any) -> None:
+    """Let the last stage keep the size of the map, in a network of a family that does not know ``output_stride``."""
+    *_, before, last = network.feature_info
+    if before["reduction"] == last["reduction"]:
+        return
+    steps = _steps(network)
+    later = itertools.dropwhile(lambda step: step != before["module"], steps)
+    stage = [module for step in list(later)[1:] for module in steps[step].modules()]
+    if any(isinstance(module, nn.ModuleList) for module in steps.values()):  # parallel branches, as in HRNet
+        stage = []
+    strided = [m for m in stage if isinstance(m, nn.Conv2d) and max(m.stride) > 1 and min(m.kernel_size) > 2]
+    require(len(strided) > 0, "last_stride", f"be 2 for {name}, whose last stage reduces otherwise than by stride", 1)
+    for convolution in strided:
+        convolution.stride = (1, 1)
+
+
+def _steps(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network in the order in which they run, up to its last map, by their names."""
+    steps: dict[str, nn.Module] = {}
+    for name, module in network.named_children():
         if name in _HEAD:
-            return
+            break
         if name in _CONTAINERS:
-            yield from ((f"{name}_{child}", step) for child, step in module.named_children())
-        elif not isinstance(module, nn.Identity):
-            yield name, module
-
-
-def _find_cut(name: str, model: Any, steps: list[str], stages: int) -> int:
-    """Index of the first shared step."""
-    ends = [info["module"].replace(".", "_") for info in model.feature_info if info["reduction"] >= 4]
-    require(set(ends[:-1]) <= set(steps), "backbone", f"be a sequence of stages {ends}", name, _SPLITTABLE)
-    rule = f"be from 0 to {len(ends) - 1}, so that a stage of {name} is left to share"
-    require(0 <= stages < len(ends), "modality_specific_stages", rule, stages)
-    return steps.index(ends[stages - 1]) + 1 if stages else steps.index(ends[0])
+            steps |= {f"{name}.{child}": step for child, step in module.named_children()}
+        else:
+            steps[name] = module
+    return steps
 
 
 @torch.no_grad()
-def _verify(
-    name: str, model: Any, first: nn.Module, shared: nn.Module, image_size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Require that the halves, in evaluation mode, compute what ``model`` does; return the maps that they give."""
-    height, width = image_size
-    image = torch.linspace(-2, 2, 3 * height * width).view(1, 3, height, width)
-    model.eval()
+def _run(name: str, network: Any, image: Tensor) -> Tensor:
+    size = tuple(image.shape[2:])
     try:
-        expected = model.forward_features(image)
+        result: Tensor = network.forward_features(image)
     except (RuntimeError, AssertionError, ValueError) as error:
-        remedy = "256×128 and 384×192 suit most networks."
-        raise ValueError(f"image_size must suit {name} ({error}), got {image_size}. {remedy}") from error
+        remedy = "256×128 and 384×192 suit most networks; last_stride=2 may help as well."
+        raise ValueError(f"image_size must suit {name} ({error}), got {size}. {remedy}") from error
+    return result
+
+
+def _split_maps(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Cut a network whose stages hand on maps; also return the last map as b c h w."""
+    steps = _steps(network)
+    names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
+    ends = [names.get(info["module"], info["module"]) for info in network.feature_info if info["reduction"] >= 4]
+    _check_stages(name, stages, len(ends) - 1)
+    boundary = ends[max(stages - 1, 0)]
+    require(boundary in steps, "backbone", f"run its stages {', '.join(ends)} one after the other", name, _SPLITTABLE)
+    own = list(steps)[: list(steps).index(boundary) + (stages > 0)]
+    first: nn.Module = nn.Sequential(OrderedDict((step.replace(".", "_"), steps[step]) for step in own))
+    _empty(network, own)
+    _empty_head(network)
+    shared: nn.Module = _Remainder(network)
+    if expected.ndim == 4 and expected.shape[1] != network.num_features:  # b h w c, as in swin
+        first = nn.Sequential(first, _Permute(0, 3, 1, 2))
+        shared = nn.Sequential(_Permute(0, 2, 3, 1), shared, _Permute(0, 3, 1, 2))
+        expected = expected.permute(0, 3, 1, 2)
+    return first, shared, expected
+
+
+def _split_tokens(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Cut a plain vision transformer, whose blocks hand on tokens."""
+    blocks, norm, prefix = network.blocks, network.norm, network.num_prefix_tokens
+    _check_stages(name, stages, len(blocks) - 1)
+    _empty(network, ["blocks", "norm"])
+    _empty_head(network)
+    grid = network.patch_embed.grid_size
+    with torch.no_grad():
+        image = torch.zeros(1, 3, *network.patch_embed.img_size)
+        start = network.forward_features(image)[:, :prefix].clone()
+    shared = _RemainingTokens(start, blocks[stages:], norm)
+    first = _FirstTokens(network, blocks[:stages])
+    return first, shared, _to_map(expected[:, prefix:], grid)
+
+
+def _check_stages(name: str, stages: int, most: int) -> None:
+    rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
+    require(0 <= stages <= most, "modality_specific_stages", rule, stages)
+
+
+def _empty(network: nn.Module, modules: Iterable[str]) -> None:
+    """Put something that does nothing in the places of modules."""
+    for module in modules:
+        parent, _, leaf = module.rpartition(".")
+        setattr(network.get_submodule(parent), leaf, nn.Sequential())
+
+
+def _empty_head(network: nn.Module) -> None:
+    children = [name for name, _ in network.named_children()]
+    _empty(network, itertools.dropwhile(lambda child: child not in _HEAD, children))
+
+
+@torch.no_grad()
+def _verify(name: str, first: nn.Module, shared: nn.Module, image: Tensor, expected: Tensor) -> int:
+    """Require that the halves compute what the network did; return the number of channels at the cut."""
     try:
         cut_map = first(image)
         last_map = shared(cut_map)
-        same = expected.ndim == 4 and torch.allclose(last_map, expected, rtol=1e-3, atol=1e-5)
-    except (RuntimeError, TypeError, ValueError):
-        same = False
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        reason = f"hand on one map at this cut ({type(error).__name__}: {error})"
+        raise ValueError(f"backbone must {reason}, got {name!r}. {_SPLITTABLE}") from error
+    maps = cut_map.ndim == expected.ndim == 4
+    exact = not (isinstance(first, _FirstTokens) and len(first.blocks) > 0 and first.stem.num_prefix_tokens > 0)
+    same = maps and (not exact or torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4))
     require(same, "backbone", "run its stages one after the other on feature maps", name, _SPLITTABLE)
-    return cut_map, last_map
+    return int(cut_map.shape[1])
