@@ -45,10 +45,10 @@ def parse_arguments():
     add("--backbone", default="test_resnet", help="a timm network (%(default)s)")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone")
     add("--size", type=int, nargs=2, default=(96, 48), metavar=("H", "W"), help="of the images, pixels (96 48)")
-    add("--iterations", type=int, default=500, help="training steps (%(default)s)")
+    add("--iterations", type=int, default=900, help="training steps (%(default)s)")
     add("--identities-per-batch", type=int, default=8, help="P (%(default)s)")
     add("--images-per-identity", type=int, default=4, help="K of each modality (%(default)s)")
-    add("--lr", type=float, default=3e-3, help="learning rate of AdamW after the warm-up (%(default)s)")
+    add("--lr", type=float, default=6e-3, help="learning rate of AdamW after the warm-up (%(default)s)")
     add("--backbone-lr-factor", type=float, default=1.0, help="on the backbone's rate; 0.1 if pretrained (%(default)s)")
     add(
         "--decay-at",

@@ -33,7 +33,9 @@ def documented(docstring):
     return re.findall(r"^    (\w+):", section[2], re.MULTILINE) if section else []
 
 
-@pytest.mark.parametrize(("name", "thing", "_"), callables(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "thing", "_"), list(callables()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_documented(name, thing, _):
     assert inspect.getdoc(thing), f"{name} has no docstring"
     first = inspect.getdoc(thing).split("\n")[0]

@@ -62,6 +62,15 @@ def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
     require(identities.device == rows.device, argument, f"be on {rows.device} like the embeddings", identities.device)
 
 
+def check_finite(argument: str, rows: Tensor, first: int = 0) -> None:
+    """Require finite rows; the error names the first that is not, counted from ``first``."""
+    finite = rows.isfinite()
+    if not finite.all():  # finding the row takes time
+        row = int(finite.all(1).int().argmin())
+        value = rows[row][~finite[row]][0].item()
+        require(False, f"{argument}[{first + row}]", "be finite", value)
+
+
 def values_can_be_checked(tensor: Tensor) -> bool:
     """Whether reading the tensor's values costs neither a device synchronisation nor a graph break."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -8,8 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_embeddings, check_identities, require
-from vireid.evaluation.metrics import check_finite
+from vireid._checks import check_embeddings, check_finite, check_identities, require
 from vireid.modality import Modality
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, check_finite, require
 
 Array = Tensor | ArrayLike
 
@@ -165,15 +165,6 @@ def exclude_same_camera(
     query_cameras = _integers("query_cameras", query_cameras)
     same_identity = query_identities[:, None] == _integers("gallery_identities", gallery_identities)
     return same_identity & (query_cameras[:, None] == _integers("gallery_cameras", gallery_cameras))
-
-
-def check_finite(argument: str, rows: Tensor, first: int = 0) -> None:
-    """Require finite rows; the error names the first that is not, counted from ``first``."""
-    finite = rows.sum(1, dtype=torch.float64).isfinite()
-    if not finite.all():  # finding the row takes time
-        row = int(finite.int().argmin())
-        value = rows[row][~rows[row].isfinite()][:1].tolist()
-        require(False, f"{argument}[{first + row}]", "be finite", *value)
 
 
 def _measure_queries(

@@ -125,16 +125,17 @@ class _Remainder(nn.Module):
 class _FirstTokens(nn.Module):
     """Patch embedding and first blocks of a vision transformer, without class and register tokens."""
 
-    def __init__(self, stem: Any, blocks: nn.Module) -> None:
+    def __init__(self, stem: Any, blocks: nn.Sequential) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = blocks
+        self.lacks_tokens = len(blocks) > 0 and stem.num_prefix_tokens > 0
         for name, parameter in stem.named_parameters():
             parameter.requires_grad_(name not in {"cls_token", "reg_token"})
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.stem.forward_features(images)[:, self.stem.num_prefix_tokens :]
-        return _to_map(self.blocks(tokens), self.stem.patch_embed.grid_size)
+        return _to_map(self.blocks(tokens), *self.stem.patch_embed.grid_size)
 
 
 class _RemainingTokens(nn.Module):
@@ -151,7 +152,7 @@ class _RemainingTokens(nn.Module):
         patches = tokens.shape[1]
         if self.prefix is not None:
             tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
-        return _to_map(self.norm(self.blocks(tokens))[:, -patches:], feature_map.shape[2:])
+        return _to_map(self.norm(self.blocks(tokens))[:, -patches:], *feature_map.shape[2:])
 
 
 class _Permute(nn.Module):
@@ -163,8 +164,8 @@ class _Permute(nn.Module):
         return feature_map.permute(self.order)
 
 
-def _to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    return tokens.transpose(1, 2).unflatten(2, tuple(size))  # b (h w) c -> b c h w
+def _to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)  # b (h w) c -> b c h w
 
 
 _HEAD = {
@@ -189,7 +190,8 @@ def _create_network(
         require(Path(checkpoint).is_file(), "checkpoint", "be a file", str(checkpoint), error=FileNotFoundError)
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(checkpoint)}}
     strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if last_stride == 1 else [{}]
-    for stride, size in itertools.product(strides, ({"img_size": image_size}, {})):
+    sizes: list[dict[str, Any]] = [{"img_size": image_size}, {}]
+    for stride, size in itertools.product(strides, sizes):
         try:
             network = timm.create_model(name, num_classes=0, **weights, **stride, **size)
         except (TypeError, AssertionError, NotImplementedError):  # families differ in the options that they know
@@ -283,7 +285,7 @@ def _split_tokens(name: str, network: Any, stages: int, expected: Tensor) -> tup
         start = network.forward_features(image)[:, :prefix].clone()
     shared = _RemainingTokens(start, blocks[stages:], norm)
     first = _FirstTokens(network, blocks[:stages])
-    return first, shared, _to_map(expected[:, prefix:], grid)
+    return first, shared, _to_map(expected[:, prefix:], *grid)
 
 
 def _check_stages(name: str, stages: int, most: int) -> None:
@@ -313,7 +315,7 @@ def _verify(name: str, first: nn.Module, shared: nn.Module, image: Tensor, expec
         reason = f"hand on one map at this cut ({type(error).__name__}: {error})"
         raise ValueError(f"backbone must {reason}, got {name!r}. {_SPLITTABLE}") from error
     maps = cut_map.ndim == expected.ndim == 4
-    exact = not (isinstance(first, _FirstTokens) and len(first.blocks) > 0 and first.stem.num_prefix_tokens > 0)
+    exact = not (isinstance(first, _FirstTokens) and first.lacks_tokens)
     same = maps and (not exact or torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4))
     require(same, "backbone", "run its stages one after the other on feature maps", name, _SPLITTABLE)
     return int(cut_map.shape[1])
