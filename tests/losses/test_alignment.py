@@ -87,13 +87,49 @@ def test_modality_alignment_equals_the_equations_over_a_run(batch, bridge):
         assert loss(*modalities, identities).item() == pytest.approx(value, rel=1e-10)
 
 
-def test_schedule_of_beta():
-    loss = ModalityAlignmentLoss(2, batch_size=1, iterations=5)
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("linear", [1e-8, 0.25, 0.5, 0.75, 1, 1, 1]), ("logarithmic", [1e-8, 1e-6, 1e-4, 1e-2, 1, 1, 1])],
+)
+def test_schedule_of_beta(schedule, expected):
+    loss = ModalityAlignmentLoss(2, batch_size=1, iterations=5, schedule=schedule).double()
     betas = []
-    for _ in range(7):
+    for _ in expected:
         betas.append(loss.beta.item())
-        loss(*torch.rand(3, 1, 2), torch.tensor([0]))
-    assert betas == pytest.approx([1, 0.25, 0.5, 0.75, 1, 1, 1], rel=1e-6)
+        loss(*torch.rand(3, 1, 2).double(), torch.tensor([0]))
+    assert betas == pytest.approx(expected, rel=1e-6)
+
+
+def test_slots_by_identity_equal_the_equations():
+    generator = torch.Generator().manual_seed(2)
+    torch.manual_seed(0)
+    loss = ModalityAlignmentLoss(5, batch_size=4, iterations=4, num_identities=6, projection="random").double()
+    weights = [projection.weight.detach() for projection in loss.projections]
+    memory = {}
+    batches = torch.tensor([[0, 0, 5, 5], [5, 2, 5, 2], [0, 5, 0, 5], [1, 1, 2, 2]])  # in other places each time
+    for iteration, identities in enumerate(batches):
+        modalities = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+        beta = 1e-8 + (1 - 1e-8) * iteration / 3
+        current = []
+        for m, (rows, weight) in enumerate(zip(modalities, weights)):
+            projected = [weight @ row for row in rows]
+            for j, y in enumerate(identities.tolist()):
+                if (m, y) in memory:
+                    projected[j] = beta * projected[j] + (1 - beta) * memory[m, y]
+            current.append(torch.stack(projected))
+        for m, rows in enumerate(current):
+            for y in identities.tolist():
+                memory[m, y] = rows[identities == y].mean(0)
+        v, r, a = current
+        expected = references.identity_mmd(v, a, identities, identities)
+        expected += references.identity_mmd(a, r, identities, identities)
+        assert loss(*modalities, identities).item() == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(
+        ValueError, match="identities must be labels from 0 to 5, the slots of the prototypes, got '1 … 6'"
+    ):
+        loss(*modalities, torch.tensor([1, 1, 6, 6]))
+    with pytest.raises(ValueError, match=r"visible must have d = 5 like the prototypes, got \(4, 3\)"):
+        loss(*modalities[:, :, :3], identities)
 
 
 def test_gradient_grows_with_beta_and_history_has_none(batch):
@@ -151,10 +187,14 @@ def test_modality_alignment_reaches_every_parameter(batch):
     assert all(parameter.grad.abs().max() > 0 for parameter in loss.parameters())
 
 
-def test_projections_start_as_the_identity():
-    loss = ModalityAlignmentLoss(5, batch_size=12, iterations=6)
-    for projection in loss.projections:
-        torch.testing.assert_close(projection.weight, torch.eye(5))
+@pytest.mark.parametrize("start", ["identity", "random", "none"])
+def test_start_of_the_projections(batch, start):
+    *rows, identities = batch
+    loss = ModalityAlignmentLoss(5, batch_size=12, iterations=6, projection=start).double()
+    direct = ModalityAlignmentLoss(5, batch_size=12, iterations=6, prototypes=False)
+    same = torch.isclose(loss(*rows, identities), direct(*rows, identities))
+    assert same == (start != "random")
+    assert len(list(loss.parameters())) == (0 if start == "none" else 3)
 
 
 def test_half_precision_embeddings(batch):
@@ -191,6 +231,9 @@ def test_wrong_inputs(batch, make, changed, error, message):
         (lambda: ModalityAlignmentLoss(0, batch_size=1, iterations=1), "embedding_dim must be at least 1, got 0"),
         (lambda: ModalityAlignmentLoss(1, batch_size=0, iterations=1), "batch_size must be at least 1, got 0"),
         (lambda: ModalityAlignmentLoss(1, batch_size=1, iterations=0), "iterations must be at least 1, got 0"),
+        (lambda: prototypes(1, num_identities=0), "num_identities must be at least 1, got 0"),
+        (lambda: prototypes(1, projection="eye"), "projection must be one of 'identity', 'random', 'none', got 'eye'"),
+        (lambda: prototypes(1, schedule="log"), "schedule must be one of 'linear', 'logarithmic', got 'log'"),
     ],
 )
 def test_wrong_arguments(make, message):

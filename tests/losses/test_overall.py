@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import references
-from vireid.losses import OverallLoss
+from vireid.losses import BatchHardTripletLoss, IdentityAlignmentLoss, ModalityAlignmentLoss, OverallLoss
 
 
 @pytest.fixture
@@ -18,6 +18,7 @@ def output(batch):
         infrared_logits=infrared,
         auxiliary_visible_logits=auxiliary,
         auxiliary_infrared_logits=2 * auxiliary,
+        auxiliary_logits=None,
     )
 
 
@@ -53,10 +54,32 @@ def test_a_weight_of_zero_leaves_the_term_out(batch, output, term):
     assert term != "modality_alignment" or not list(loss.parameters())
 
 
-@pytest.mark.parametrize("margin", ["margin", "triplet_margin"])
-def test_margins_arrive(batch, output, margin):
-    losses = [OverallLoss(5, batch_size=12, iterations=10, **options).double() for options in ({}, {margin: 9.0})]
-    assert losses[1](output, batch[-1]).total > losses[0](output, batch[-1]).total + 1
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("triplet", BatchHardTripletLoss(9.0)),
+        ("identity_alignment", IdentityAlignmentLoss(9.0)),
+        ("modality_alignment", ModalityAlignmentLoss(5, batch_size=12, iterations=10, prototypes=False, bridge=False)),
+    ],
+)
+def test_other_settings_arrive(batch, output, part, other):
+    losses = [OverallLoss(5, batch_size=12, iterations=10, **options).double() for options in ({}, {part: other})]
+    usual, changed = (loss(output, batch[-1]).terms for loss in losses)
+    assert [name for name in usual if usual[name] != changed[name]] == [part]
+
+
+def test_auxiliary_identity_loss_is_a_term_on_request(batch, output):
+    loss = OverallLoss(5, batch_size=12, iterations=10, auxiliary_identity_weight=0.5).double()
+    with pytest.raises(
+        ValueError, match="output must have auxiliary_logits for auxiliary_identity_weight, got None. MUN"
+    ):
+        loss(output, batch[-1])
+    output.auxiliary_logits = output.auxiliary
+    total, terms = loss(output, batch[-1])
+    expected = references.identity_loss(output.auxiliary, batch[-1])
+    assert terms["auxiliary_identity"].item() == pytest.approx(expected, rel=1e-10)
+    usual = OverallLoss(5, batch_size=12, iterations=10).double()(output, batch[-1]).total
+    assert total.item() == pytest.approx(usual.item() + 0.5 * expected)
 
 
 def test_errors_name_the_input(batch, output):

@@ -80,6 +80,15 @@ def test_without_neck(images):
     torch.testing.assert_close(output.visible_logits, model.visible_classifier(output.visible))
 
 
+def test_auxiliary_classifier_and_learnable_pooling_on_request(images):
+    options = {"auxiliary_classifier": True, "learnable_pooling": True}
+    model = MUN(num_identities=3, backbone="test_resnet", image_size=(96, 48), **options).eval()
+    output = model(*images)
+    torch.testing.assert_close(output.auxiliary_logits, model.auxiliary_classifier(model.neck(output.auxiliary)))
+    output.auxiliary_logits.sum().backward()
+    assert model.pool.p.grad.abs() > 0
+
+
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies(model, images, clone):
     torch.testing.assert_close(

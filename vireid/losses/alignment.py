@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vireid._checks import check_choice, check_embeddings, check_identities, require
+from vireid._checks import (
+    check_choice,
+    check_embeddings,
+    check_identities,
+    require,
+    values_can_be_checked,
+)
 from vireid.distances import pairwise_distances
 from vireid.losses.mmd import IdentityMMDLoss
 
@@ -105,24 +111,27 @@ class ModalityAlignmentLoss(nn.Module):
     """Align the three modalities' prototypes, the features accumulated over the run (Eq. 13-16).
 
     The prototypes are T⁰ = W Z and then Tⁱ = β W Z + (1 − β) Tⁱ⁻¹, whose history is detached, so that the gradient
-    grows with β. β rises linearly from 1e-8 to 1 over ``iterations`` forward passes in training mode and stays there
-    (A27). W is a linear map per modality that starts as the identity (A24, A25). The prototypes have one slot per
-    position in the batch (A26); they and the position in the schedule are buffers, saved with the state. In evaluation
-    mode a forward pass neither changes them nor moves the schedule.
+    grows with β. β rises from 1e-8 to 1 over ``iterations`` forward passes in training mode and stays there (A27). W is
+    a linear map per modality (A24, A25). The prototypes and the position in the schedule are buffers, saved with the
+    state. In evaluation mode a forward pass neither changes them nor moves the schedule.
 
     Args:
         embedding_dim: d of the embeddings.
-        batch_size: b, the pairs in a batch, P · K.
+        batch_size: b, the pairs in a batch, P · K: the prototypes have one slot per position in the batch (A26).
         iterations: training iterations of the whole run.
+        num_identities: if given, the prototypes have one slot per identity instead, labelled from 0: the history of a
+            row is then the mean of its identity's latest prototypes, whichever batch held them (A26).
         prototypes: False takes the embeddings Z in place of the prototypes (Table 3).
         bridge: False aligns visible with infrared directly, rather than both with the auxiliary (Table 3).
+        projection: W starts as the ``"identity"``, or at ``"random"`` like any layer of PyTorch; ``"none"`` has no W.
+        schedule: β rises in ``"linear"`` or in ``"logarithmic"`` steps.
         unbiased: take the unbiased estimator of the MMD (A28).
 
     Shape:
         visible b d, infrared b d, auxiliary b d, identities b -> scalar.
 
     Raises:
-        ValueError: an argument is out of its range or the shapes do not match.
+        ValueError: an argument is out of its range, the shapes do not match, or (on a CPU) a label has no slot.
         TypeError: the embeddings are not floating point or the identities not integers.
 
     Example:
@@ -138,6 +147,7 @@ class ModalityAlignmentLoss(nn.Module):
     smallest_beta = 1e-8
     iteration: Tensor
     history: Tensor
+    seen: Tensor
 
     def __init__(
         self,
@@ -145,69 +155,99 @@ class ModalityAlignmentLoss(nn.Module):
         *,
         batch_size: int,
         iterations: int,
+        num_identities: int | None = None,
         prototypes: bool = True,
         bridge: bool = True,
+        projection: Literal["identity", "random", "none"] = "identity",
+        schedule: Literal["linear", "logarithmic"] = "linear",
         unbiased: bool = False,
     ) -> None:
         super().__init__()
-        require(embedding_dim >= 1, "embedding_dim", "be at least 1", embedding_dim)
-        require(batch_size >= 1, "batch_size", "be at least 1", batch_size)
-        require(iterations >= 1, "iterations", "be at least 1", iterations)
+        sizes = {"embedding_dim": embedding_dim, "batch_size": batch_size, "iterations": iterations}
+        for argument, size in sizes.items():
+            require(size >= 1, argument, "be at least 1", size)
+        require(num_identities is None or num_identities >= 1, "num_identities", "be at least 1", num_identities)
+        check_choice("projection", projection, ("identity", "random", "none"))
+        check_choice("schedule", schedule, ("linear", "logarithmic"))
+        self.batch_size = batch_size
         self.iterations = iterations
+        self.by_identity = num_identities is not None
         self.bridge = bridge
+        self.schedule = schedule
         self.mmd = IdentityMMDLoss(unbiased=unbiased)
         self.projections: nn.ModuleList | None = None
         if prototypes:
             modalities = 3 if bridge else 2
-            self.projections = nn.ModuleList(_identity_map(embedding_dim) for _ in range(modalities))
-            self.register_buffer("history", torch.zeros(modalities, batch_size, embedding_dim))
+            slots = batch_size if num_identities is None else num_identities
+            self.projections = nn.ModuleList(_projection(embedding_dim, projection) for _ in range(modalities))
+            self.register_buffer("history", torch.zeros(modalities, slots, embedding_dim))
+            self.register_buffer("seen", torch.zeros(slots, dtype=torch.bool))
             self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
 
     @property
     def beta(self) -> Tensor:
-        """The updating ratio β of the coming iteration; 1 in the first, where there is no history."""
+        """The updating ratio β of the coming iteration, as far as there is a history."""
         rise = (self.iteration.to(self.history.dtype) / max(self.iterations - 1, 1)).clamp(max=1)
-        beta = self.smallest_beta + (1 - self.smallest_beta) * rise
-        return torch.where(self.iteration == 0, 1, beta)
+        if self.schedule == "logarithmic":
+            return self.smallest_beta ** (1 - rise)
+        return self.smallest_beta + (1 - self.smallest_beta) * rise
 
     def forward(self, visible: Tensor, infrared: Tensor, auxiliary: Tensor, identities: Tensor) -> Tensor:
         """1/P Σ_p mmd(T_p^v, T_p^a) + mmd(T_p^a, T_p^r)."""
         _check_modalities(visible, infrared, auxiliary)
-        check_identities("identities", identities, visible)
-        check_identities("identities", identities, infrared)
-        check_identities("identities", identities, auxiliary)
-        modalities = [visible, infrared, auxiliary] if self.bridge else [visible, infrared]
+        for rows in (visible, infrared, auxiliary):
+            check_identities("identities", identities, rows)
+        modalities: Sequence[Tensor] = [visible, infrared, auxiliary] if self.bridge else [visible, infrared]
         if self.projections is not None:
-            modalities = self._accumulate(modalities)
+            modalities = self._accumulate(self.projections, modalities, identities)
         if not self.bridge:
-            return self._mmd(modalities[0], modalities[1], identities)
-        prototypes_v, prototypes_r, prototypes_a = modalities
-        return self._mmd(prototypes_v, prototypes_a, identities) + self._mmd(prototypes_a, prototypes_r, identities)
+            v, r = modalities
+            return self._mmd(v, r, identities)
+        v, r, a = modalities
+        return self._mmd(v, a, identities) + self._mmd(a, r, identities)
 
     def _mmd(self, x: Tensor, y: Tensor, identities: Tensor) -> Tensor:
         value: Tensor = self.mmd(x, y, identities)  # Eq. 16
         return value
 
-    def _accumulate(self, modalities: Sequence[Tensor]) -> list[Tensor]:
+    def _accumulate(
+        self, projections: nn.ModuleList, modalities: Sequence[Tensor], identities: Tensor
+    ) -> Sequence[Tensor]:
         """Eq. 13-14."""
-        slots = tuple(self.history.shape[1:])
-        shape = tuple(modalities[0].shape)
-        remedy = "embedding_dim and batch_size of this loss say how many prototypes there are."
-        require(shape == slots, "visible", f"have shape {slots}, the slots of the prototypes", shape, remedy)
-        projected = torch.stack(
-            [project(rows) for project, rows in zip(self.projections or (), modalities, strict=True)]
-        )
-        beta = self.beta
-        prototypes = beta * projected + (1 - beta) * self.history  # m b d
+        slots = self._slots(modalities[0], identities)
+        projected = torch.stack([project(rows) for project, rows in zip(projections, modalities, strict=True)])
+        beta = torch.where(self.seen[slots], self.beta, 1)[:, None]  # b 1
+        prototypes = beta * projected + (1 - beta) * self.history[:, slots]  # m b d
         if self.training:
-            self.history.copy_(prototypes.detach())
+            counts = torch.zeros_like(self.history[0, :, 0]).index_add(0, slots, torch.ones_like(beta[:, 0]))[:, None]
+            sums = torch.zeros_like(self.history).index_add(1, slots, prototypes.detach().to(self.history.dtype))
+            self.history.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), self.history))
+            self.seen.logical_or_(counts[:, 0] > 0)
             self.iteration += 1
-        return list(prototypes)
+        return prototypes.unbind()
+
+    def _slots(self, rows: Tensor, identities: Tensor) -> Tensor:
+        """The slot of each row."""
+        shape = (self.batch_size, self.history.shape[2])
+        remedy = "embedding_dim and batch_size of this loss say how many prototypes there are."
+        if not self.by_identity:
+            rule = f"have shape {shape}, the slots of the prototypes"
+            require(tuple(rows.shape) == shape, "visible", rule, tuple(rows.shape), remedy)
+            return torch.arange(len(rows), device=rows.device)
+        require(rows.shape[1] == shape[1], "visible", f"have d = {shape[1]} like the prototypes", tuple(rows.shape))
+        if values_can_be_checked(identities) and len(identities) > 0:
+            low, high = identities.min().item(), identities.max().item()
+            rule = f"be labels from 0 to {self.history.shape[1] - 1}, the slots of the prototypes"
+            require(low >= 0 and high < self.history.shape[1], "identities", rule, f"{low} … {high}")
+        return identities
 
 
-def _identity_map(embedding_dim: int) -> nn.Linear:
+def _projection(embedding_dim: int, start: str) -> nn.Module:
+    if start == "none":
+        return nn.Identity()
     projection = nn.Linear(embedding_dim, embedding_dim, bias=False)
-    nn.init.eye_(projection.weight)
+    if start == "identity":
+        nn.init.eye_(projection.weight)
     return projection
 
 

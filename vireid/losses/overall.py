@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from vireid._checks import require
 from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.triplet import BatchHardTripletLoss
@@ -32,8 +33,11 @@ class OverallLoss(nn.Module):
         identity_consistency_weight: γ; the paper's 0.25.
         identity_alignment_weight: θ; the paper's 0.5.
         modality_alignment_weight: σ; the paper's 0.008.
-        margin: α of the identity alignment loss; the paper's 0.55.
-        triplet_margin: of the triplet loss; the field's 0.3.
+        auxiliary_identity_weight: of L_id^a, the identity loss of a third classifier on the auxiliary embeddings, which
+            the paper's Tables 1 and 5 use in place of L_idc (A19).
+        triplet: L_tri with other settings.
+        identity_alignment: L_ia with other settings.
+        modality_alignment: L_ma with other settings.
 
     Shape:
         the output of a model such as MUN, identities b -> :class:`OverallLossOutput`.
@@ -64,8 +68,10 @@ class OverallLoss(nn.Module):
         identity_consistency_weight: float = 0.25,
         identity_alignment_weight: float = 0.5,
         modality_alignment_weight: float = 0.008,
-        margin: float = 0.55,
-        triplet_margin: float = 0.3,
+        auxiliary_identity_weight: float = 0.0,
+        triplet: BatchHardTripletLoss | None = None,
+        identity_alignment: IdentityAlignmentLoss | None = None,
+        modality_alignment: ModalityAlignmentLoss | None = None,
     ) -> None:
         super().__init__()
         self.weights = {
@@ -74,13 +80,16 @@ class OverallLoss(nn.Module):
             "identity_consistency": identity_consistency_weight,
             "identity_alignment": identity_alignment_weight,
             "modality_alignment": modality_alignment_weight,
+            "auxiliary_identity": auxiliary_identity_weight,
         }
         self.identity = IdentityLoss()
-        self.triplet = BatchHardTripletLoss(triplet_margin)
+        self.triplet = triplet or BatchHardTripletLoss()
         self.identity_consistency = IdentityConsistencyLoss()
-        self.identity_alignment = IdentityAlignmentLoss(margin)
+        self.identity_alignment = identity_alignment or IdentityAlignmentLoss()
         if modality_alignment_weight:
-            self.modality_alignment = ModalityAlignmentLoss(embedding_dim, batch_size=batch_size, iterations=iterations)
+            self.modality_alignment = modality_alignment or ModalityAlignmentLoss(
+                embedding_dim, batch_size=batch_size, iterations=iterations
+            )
 
     def forward(self, output: PairedOutput, identities: Tensor) -> OverallLossOutput:
         """Every term of Eq. 17 and their weighted sum."""
@@ -98,6 +107,11 @@ class OverallLoss(nn.Module):
             terms["identity_alignment"] = self.identity_alignment(v, r, a, identities)
         if self.weights["modality_alignment"]:
             terms["modality_alignment"] = self.modality_alignment(v, r, a, identities)
+        if self.weights["auxiliary_identity"]:
+            remedy = "MUN has them with auxiliary_classifier=True."
+            logits = output.auxiliary_logits
+            require(logits is not None, "output", "have auxiliary_logits for auxiliary_identity_weight", None, remedy)
+            terms["auxiliary_identity"] = self.identity(logits, identities)
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return OverallLossOutput(total, terms)
 
@@ -119,3 +133,5 @@ class PairedOutput(Protocol):
     def auxiliary_visible_logits(self) -> Tensor: ...  # noqa: D102
     @property
     def auxiliary_infrared_logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def auxiliary_logits(self) -> Tensor | None: ...  # noqa: D102

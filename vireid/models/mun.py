@@ -44,6 +44,8 @@ class MUNOutput(NamedTuple):
     """F^r."""
     auxiliary_map: Tensor
     """F^a."""
+    auxiliary_logits: Tensor | None = None
+    """C_a(Z^a), for L_id^a; None without ``auxiliary_classifier``."""
 
 
 class MUN(nn.Module):
@@ -63,6 +65,8 @@ class MUN(nn.Module):
         image_size: (height, width) of the images, pixels.
         pooling_ratios: of the auxiliary generator; the paper's (2, 4, 6, 12).
         bn_neck: classify and retrieve behind a shared BNNeck; False is Eq. 10 to the letter (A15).
+        learnable_pooling: learn the exponent of the GeM pooling, which starts at 3 (A13).
+        auxiliary_classifier: have a third classifier, of the auxiliary embeddings, for L_id^a (A19).
 
     Shape:
         visible b 3 H W, infrared b 3 H W -> :class:`MUNOutput`.
@@ -94,6 +98,8 @@ class MUN(nn.Module):
         image_size: tuple[int, int] = (288, 144),
         pooling_ratios: tuple[int, ...] = (2, 4, 6, 12),
         bn_neck: bool = True,
+        learnable_pooling: bool = False,
+        auxiliary_classifier: bool = False,
     ) -> None:
         super().__init__()
         require(num_identities >= 1, "num_identities", "be at least 1", num_identities)
@@ -106,12 +112,12 @@ class MUN(nn.Module):
             image_size=image_size,
         )
         self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
-        self.pool = GeneralizedMeanPool()
+        self.pool = GeneralizedMeanPool(learnable=learnable_pooling)
         self.embedding_dim = self.backbone.out_channels
         self.neck = BNNeck(self.embedding_dim) if bn_neck else nn.Identity()
-        self.visible_classifier, self.infrared_classifier = (
-            _classifier(self.embedding_dim, num_identities) for _ in "vr"
-        )
+        self.visible_classifier = _classifier(self.embedding_dim, num_identities)
+        self.infrared_classifier = _classifier(self.embedding_dim, num_identities)
+        self.auxiliary_classifier = _classifier(self.embedding_dim, num_identities) if auxiliary_classifier else None
 
     def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
         """Pairs of images that show the same identity at the same index."""
@@ -137,6 +143,7 @@ class MUN(nn.Module):
             visible_map=visible_map,
             infrared_map=infrared_map,
             auxiliary_map=auxiliary_map,
+            auxiliary_logits=None if self.auxiliary_classifier is None else self.auxiliary_classifier(n_auxiliary),
         )
 
     def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
