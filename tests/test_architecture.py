@@ -16,6 +16,8 @@ FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
 GROUND = {"vireid.modality", "vireid.distances", "vireid._checks"}
 DOORS = {
     "timm": {"models/backbone.py"},
+    "safetensors": {"models/checkpoints.py"},
+    "huggingface_hub": {"models/checkpoints.py"},
     "PIL": {"data/"},
     "torchvision": {"data/"},
     "scipy": {"data/"},

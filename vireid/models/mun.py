@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,13 @@ from vireid._checks import check_choice, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import AuxiliaryGenerator
 from vireid.models.backbone import create_backbone
+from vireid.models.checkpoints import load_weights, read_config, write_checkpoint
 from vireid.models.head import BNNeck, GeneralizedMeanPool
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # how the images are normalised
 
 
 class MUNOutput(NamedTuple):
@@ -103,6 +110,17 @@ class MUN(nn.Module):
     ) -> None:
         super().__init__()
         require(num_identities >= 1, "num_identities", "be at least 1", num_identities)
+        self.arguments = {  # all that the weights do not say
+            "num_identities": num_identities,
+            "backbone": backbone,
+            "modality_specific_stages": modality_specific_stages,
+            "last_stride": last_stride,
+            "image_size": list(image_size),
+            "pooling_ratios": list(pooling_ratios),
+            "bn_neck": bn_neck,
+            "learnable_pooling": learnable_pooling,
+            "auxiliary_classifier": auxiliary_classifier,
+        }
         self.backbone = create_backbone(
             backbone,
             modality_specific_stages=modality_specific_stages,
@@ -111,6 +129,7 @@ class MUN(nn.Module):
             last_stride=last_stride,
             image_size=image_size,
         )
+        self.generator: AuxiliaryGenerator | None
         self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
         self.pool = GeneralizedMeanPool(learnable=learnable_pooling)
         self.embedding_dim = self.backbone.out_channels
@@ -125,6 +144,8 @@ class MUN(nn.Module):
         _check_images("infrared", infrared)
         same = visible.shape == infrared.shape
         require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
+        if self.generator is None:
+            raise RuntimeError("forward must come before drop_training_parts, after which only embed is left.")
         visible_map = self.backbone.first_stages(visible, Modality.VISIBLE)
         infrared_map = self.backbone.first_stages(infrared, Modality.INFRARED)
         auxiliary_map = self.generator(visible_map, infrared_map)
@@ -166,6 +187,55 @@ class MUN(nn.Module):
         if feature == "bn":
             embeddings = self.neck(embeddings)
         return nn.functional.normalize(embeddings)
+
+    def drop_training_parts(self) -> Self:
+        """Drop the generator and the classifiers, which ``embed`` does not need, in place; return the network."""
+        for part in ("generator", "visible_classifier", "infrared_classifier", "auxiliary_classifier"):
+            setattr(self, part, None)
+        return self
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Save the weights as safetensors and the configuration, preprocessing included, as JSON.
+
+        A write that fails leaves an earlier checkpoint in the folder as it was.
+
+        Args:
+            folder: is made if need be.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        preprocessing = {"size": self.arguments["image_size"], "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        config = {"model": "MUN", "arguments": self.arguments, "retrieval_only": self.generator is None}
+        write_checkpoint(folder, {**config, "preprocessing": preprocessing}, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str], *, num_identities: int | None = None) -> Self:
+        """Load a network that ``save_pretrained`` has written, in evaluation mode. Nothing in it is executed.
+
+        Args:
+            source: a folder, or a repository on the Hugging Face hub such as ``"name/model"``.
+            num_identities: how many identities the network must classify; by default any number.
+
+        Raises:
+            FileNotFoundError: there is no such folder or repository, or a file is missing in it.
+            ValueError: it is the checkpoint of something else, is damaged, or has another number of identities.
+        """
+        config, weights = read_config(source, "MUN")
+        trained = config["arguments"].get("num_identities")
+        rule = f"be {trained}, the identities of this checkpoint"
+        require(num_identities in {None, trained}, "num_identities", rule, num_identities)
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in config["arguments"].items()
+        }
+        try:
+            model = cls(**arguments, pretrained=False, checkpoint=None)
+        except TypeError as error:
+            raise ValueError(f"source must hold the arguments of MUN ({error}), got {str(source)!r}.") from error
+        if config.get("retrieval_only"):
+            model.drop_training_parts()
+        load_weights(model, weights)
+        return model.eval()
 
 
 def _classifier(embedding_dim: int, num_identities: int) -> nn.Linear:

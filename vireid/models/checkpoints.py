@@ -1,0 +1,80 @@
+"""Folders that hold a trained network: safetensors weights and a readable configuration, nothing to execute."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from vireid._checks import require
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def write_checkpoint(folder: str | os.PathLike[str], config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Write both files whole: a write that fails leaves an earlier checkpoint in the folder as it was."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        safetensors.torch.save_file(tensors, Path(unfinished, WEIGHTS), metadata={"format": "pt"})
+        Path(unfinished, CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        for name in (WEIGHTS, CONFIG):
+            os.replace(Path(unfinished, name), folder / name)
+
+
+def read_config(source: str | os.PathLike[str], model: str) -> tuple[dict[str, Any], Path]:
+    """Return the configuration of a checkpoint of ``model`` and the file of its weights.
+
+    ``source`` is a folder or the name of a repository on the Hugging Face hub, such as ``"name/model"``.
+    """
+    folder = _find(source)
+    for name in (CONFIG, WEIGHTS):
+        remedy = f"{model}.save_pretrained writes {CONFIG} and {WEIGHTS}."
+        require((folder / name).is_file(), "source", f"hold {name}", str(source), remedy, error=FileNotFoundError)
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"source must hold a {CONFIG} in JSON, got {str(source)!r}: {error}.") from error
+    kind = config.get("model") if isinstance(config, dict) else None
+    require(kind == model, "source", f"be a checkpoint of {model}", kind, f"Its {CONFIG} says what it is.")
+    require(isinstance(config.get("arguments"), dict), "source", f"name the arguments in {CONFIG}", None)
+    return config, folder / WEIGHTS
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load weights that fit exactly, in names and shapes."""
+    try:
+        state = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"source must hold whole weights, got {str(path)!r}: {error}.") from error
+    own = model.state_dict()
+    matching = [name for name, tensor in state.items() if name in own and own[name].shape == tensor.shape]
+    different = sorted((own.keys() | state.keys()) - set(matching))
+    rule = f"hold the {len(own)} weights of this network"
+    found = f"{len(matching)} that match; the first that does not: {different[:1]}"
+    require(not different, "source", rule, found)
+    model.load_state_dict(state)
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    parts = str(source).split("/")
+    remedy = "Write 'name/model' for a repository on the Hugging Face hub."
+    repository = len(parts) == 2 and all(part.strip(".") for part in parts)
+    require(repository, "source", "be a folder", str(source), remedy, error=FileNotFoundError)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (it costs time, and only the hub needs it)
+
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=[CONFIG, WEIGHTS]))
+    except (OSError, ValueError) as error:
+        reason = f"be a folder, or a repository that can be reached on the Hugging Face hub ({error})"
+        raise FileNotFoundError(f"source must {reason}, got {str(source)!r}.") from error
