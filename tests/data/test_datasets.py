@@ -1,6 +1,7 @@
 import random
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vireid.data import (
     CrossModalityIdentitySampler,
     PairedImages,
     PersonImages,
+    Record,
     generate_synthetic,
     read_image,
 )
@@ -62,31 +64,52 @@ def test_order_does_not_depend_on_the_file_system(made, monkeypatch):
 def test_missing_cameras_and_stray_files_are_normal(tree):
     shutil.rmtree(tree / "cam2" / "0001")
     (tree / "cam1" / "0001" / "Thumbs.db").write_bytes(b"stray")
+    (tree / "cam1" / "0001" / ".DS_Store").write_bytes(b"stray")
+    (tree / "cam1" / "0001" / "._0001.jpg").write_bytes(b"what macOS leaves on foreign disks")
+    (tree / "cam1" / "0001" / "more.jpg").mkdir()
     (tree / "cam1" / "notes").mkdir()
     dataset = SYSUMM01(tree)
     assert len(dataset.train) == 4 * 6 * 2 - 2
 
 
-def test_lists_as_matrices(tree):
+def save_list(tree, split, values):
+    """Put a list of identities as a .mat in place of the .txt."""
+    path = tree / "exp" / f"{split}_id.txt"
+    path.unlink()
+    scipy.io.savemat(path.with_suffix(".mat"), {"id": values})
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f8"])  # as published, and as MATLAB saves numbers by default
+def test_lists_as_matrices(tree, dtype):
     expected = SYSUMM01(tree)
     for split in ("train", "val", "test"):
-        path = tree / "exp" / f"{split}_id.txt"
-        scipy.io.savemat(
-            path.with_suffix(".mat"), {"id": np.array([[int(i) for i in path.read_text().split(",")]], "u2")}
-        )
-        path.unlink()
+        identities = (tree / "exp" / f"{split}_id.txt").read_text().split(",")
+        save_list(tree, split, np.array([[int(i) for i in identities]], dtype))
     dataset = SYSUMM01(tree)
     assert (dataset.train, dataset.query, dataset.gallery) == (expected.train, expected.query, expected.gallery)
 
 
-def write_permutations(tree, rng, change=0):
+def test_matrices_need_the_extra(tree, monkeypatch):
+    save_list(tree, "test", np.array([[5, 6, 7]]))
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ImportError, match=r"scipy must be installed for this: pip install 'vireid\[mat\]'"):
+        SYSUMM01(tree)
+
+
+def test_text_of_windows(tree):
+    expected = SYSUMM01(tree).query
+    (tree / "exp" / "test_id.txt").write_bytes(b"\xef\xbb\xbf5, 6, 7\r\n\r\n")  # with a byte order mark
+    assert SYSUMM01(tree).query == expected
+
+
+def write_permutations(tree, rng, change=0, first=1, trials=10):
     """A rand_perm_cam.mat of the official form: cameras × identities, each trials × images from 1."""
     cells = np.empty((6, 1), object)
     for camera in range(1, 7):
         of_camera = np.empty((7, 1), object)
         for identity in range(1, 8):
             images = len(list((tree / f"cam{camera}" / f"{identity:04d}").glob("*.jpg"))) + change
-            orders = [rng.permutation(images) + 1 for _ in range(10)]
+            orders = [rng.permutation(images) + first for _ in range(trials)]
             of_camera[identity - 1, 0] = np.array(orders, "u1")
         cells[camera - 1, 0] = of_camera
     scipy.io.savemat(tree / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cells})
@@ -99,9 +122,33 @@ def test_official_permutations(tree):
     assert permutations.keys() == {(camera, identity) for camera in (1, 2, 4, 5) for identity in (5, 6, 7)}
     for (camera, identity), order in permutations.items():
         np.testing.assert_array_equal(order, cells[camera - 1, 0][identity - 1, 0].astype(int) - 1)
-    write_permutations(tree, np.random.default_rng(0), change=1)
-    message = r"rand_perm_cam.mat must order the 2 images of camera 1, identity 5, got \(10, 3\)"
-    with pytest.raises(ValueError, match=message):
+        assert order.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"change": 1}, r"must hold 10 orders of the 2 images of camera 1, identity 5, got \(10, 3\)"),
+        ({"change": -2}, r"must hold 10 orders of the 2 images of camera 1, identity 5, got "),
+        ({"trials": 1}, r"must hold 10 orders of the 2 images of camera 1, identity 5, got \(1, 2\)"),
+        ({"first": 0}, r"must count the images of camera 1, identity 5 from 1, each once, got \[(0, 1|1, 0)\]"),
+    ],
+)
+def test_wrong_permutations(tree, options, message):
+    write_permutations(tree, np.random.default_rng(0), **options)
+    with pytest.raises(ValueError, match=f"rand_perm_cam.mat {message}"):
+        SYSUMM01(tree).gallery_permutations()
+
+
+def test_permutations_that_are_none(tree):
+    scipy.io.savemat(tree / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": np.zeros((6, 1))})
+    with pytest.raises(ValueError, match="rand_perm_cam.mat must hold cells for 6 cameras, got 'none'"):
+        SYSUMM01(tree).gallery_permutations()
+    scipy.io.savemat(tree / "exp" / "rand_perm_cam.mat", {"other": np.zeros((6, 1))})
+    with pytest.raises(ValueError, match="rand_perm_cam.mat must hold cells for 6 cameras, got 'none'"):
+        SYSUMM01(tree).gallery_permutations()
+    (tree / "exp" / "rand_perm_cam.mat").write_bytes(b"no matrix")
+    with pytest.raises(ValueError, match="path must be a readable .mat file, got .*rand_perm_cam.mat"):
         SYSUMM01(tree).gallery_permutations()
     (tree / "exp" / "rand_perm_cam.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"root must hold exp/rand_perm_cam.mat, got 'no such file'"):
@@ -126,17 +173,18 @@ def write(tree, split, text):
             FileNotFoundError,
             "root must hold exp/val_id.txt, got 'no such file'",
         ),
+        (lambda t: write(t, "test", ""), ValueError, r"exp/test_id must list .* from 1, got \[''\]. It is one line"),
+        (lambda t: write(t, "test", "5;6;7"), ValueError, r"exp/test_id must list .* from 1, got \['5;6;7'\]"),
+        (lambda t: write(t, "test", "5,x7"), ValueError, r"exp/test_id must list identities .*, got \['x7'\]"),
+        (lambda t: write(t, "test", "0,5"), ValueError, r"exp/test_id must list identities .*, got \['0'\]"),
+        (lambda t: write(t, "test", "5\n6\n7\n"), ValueError, r"exp/test_id must be one line, got '3 lines'"),
         (
-            lambda t: write(t, "test", ""),
+            lambda t: (t / "exp/test_id.txt").write_bytes(b"5,\xe9"),
             ValueError,
-            r"exp/test_id must list identities by number, got \[''\]. Its first",
+            r"exp/test_id must list identities .*'�'",
         ),
-        (
-            lambda t: write(t, "test", "5;6;7"),
-            ValueError,
-            r"exp/test_id must list identities by number, got \['5;6;7'\]",
-        ),
-        (lambda t: write(t, "test", "5,x7"), ValueError, r"exp/test_id must list identities by number, got \['x7'\]"),
+        (lambda t: save_list(t, "test", np.zeros((0, 0))), ValueError, r"exp/test_id must list .* from 1, got \[\]"),
+        (lambda t: save_list(t, "test", np.array([[5, 6.5]])), ValueError, r"exp/test_id must list .*\['6.5'\]"),
         (
             lambda t: write(t, "test", "4,5"),
             ValueError,
@@ -188,6 +236,12 @@ def test_damaged_images_are_named(made, tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"path must be a readable image, got .*{re.escape(name)}"):
             read_image(tmp_path / name)
+    Image.new("RGB", (4, 4)).save(tmp_path / "giant.bmp")
+    content = bytearray((tmp_path / "giant.bmp").read_bytes())
+    content[18:26] = b"\x00\x00\x01\x00" * 2  # a damaged header says 65,536 × 65,536 pixels
+    (tmp_path / "giant.bmp").write_bytes(content)
+    with pytest.raises(ValueError, match=r"path must be a readable image, got .*giant.bmp"):
+        read_image(tmp_path / "giant.bmp")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "missing.jpg")
 
@@ -219,8 +273,18 @@ def test_paired_images(made):
     assert label == 1
     with pytest.raises(ValueError, match=r"pair must index images of one identity, got \(1, 4\)"):
         pairs[0, 7]
+    for index in (0, (0,), (0, 0, 0)):
+        with pytest.raises(TypeError, match=r"pair must be \(visible index, infrared index\), got .*batch_sampler"):
+            pairs[index]
     with pytest.raises(ValueError, match=r"records must hold visible and infrared images, got \(0, 12\)"):
         PairedImages(SYSUMM01(made).query, pairs.visible_transform, pairs.infrared_transform)
+
+
+def test_labels_follow_the_order_of_identities(tmp_path):
+    records = [Record(tmp_path, identity, 1, Modality.VISIBLE) for identity in (4098, 70, 9, 1024)]
+    pairs = PairedImages(records + [record._replace(modality=Modality.INFRARED) for record in records], torch.neg, abs)
+    assert pairs.visible_identities.tolist() == pairs.infrared_identities.tolist() == [3, 1, 0, 2]
+    assert pairs.visible_identities.dtype == torch.int64
 
 
 @pytest.mark.parametrize("workers", [0, 2])

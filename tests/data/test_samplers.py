@@ -82,3 +82,16 @@ def test_length_of_an_epoch(visible, infrared, expected):
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         seeded([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 6], **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([0.0, 1.0], TypeError, "infrared_identities must be integers, got torch.float32"),
+        ([[0], [1]], ValueError, r"infrared_identities must have shape \(n,\), got \(2, 1\)"),
+        ([], ValueError, "infrared_identities must label an image, got 0"),
+    ],
+)
+def test_wrong_labels(labels, error, message):
+    with pytest.raises(error, match=message):
+        seeded([0, 1], labels, identities_per_batch=2)

@@ -60,6 +60,7 @@ def test_channel_erasing_fills_rectangles_of_the_stated_sizes():
     aspect = (tall / wide)[fitting]
     assert 0.25 < aspect.min() < 0.4
     assert 2.5 < aspect.max() < 4.2
+    assert aspect.median() > 1.5  # height to width is uniform from 0.3 to 3.3, so most rectangles are tall
     # Rectangles lie everywhere: every pixel is erased now and then.
     assert inside.any(0).all()
 
@@ -75,6 +76,15 @@ def test_inputs_are_left_alone_and_images_are_drawn_one_by_one(transform):
     single = transform(images[0])
     assert single.shape == (3, 12, 8)
     assert not torch.equal(single, images[0])
+
+
+@pytest.mark.parametrize("transform", [ChannelExchange(0.7), ChannelAdaptiveGray(0.7), ChannelErasing(0.7)])
+def test_a_batch_is_changed_as_single_images_are(transform):
+    images = torch.rand(1, 3, 12, 8).repeat(1500, 1, 1, 1)
+    together, alone = transform(images), torch.stack([transform(image) for image in images])
+    for one, other in ((together == images, alone == images), (together, alone)):
+        torch.testing.assert_close(one.float().mean((0, 2, 3)), other.float().mean((0, 2, 3)), rtol=0, atol=0.06)
+    assert (together != images).any()
 
 
 def test_test_transform_resizes_and_normalises():
@@ -109,6 +119,17 @@ def test_train_transform_augments(modality):
     assert gray.float().mean().item() == pytest.approx(1 - colourful, abs=0.2)
 
 
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_train_transform_erases_before_it_mixes_the_channels(modality):
+    transform = create_train_transform(modality, (96, 48), padding=0)
+    results = torch.stack([transform(torch.full((3, 96, 48), 255, dtype=torch.uint8)) for _ in range(300)])
+    fill = torch.tensor([0.4914, 0.4822, 0.4465])
+    touched = (results < 1).flatten(1).any(1)  # white is at least 2.2 in every channel, the fill at most 0.5
+    assert touched.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    values = results[touched][:, 0][results[touched][:, 0] < 1].unique()
+    assert all(torch.isclose(values, colour).any() for colour in fill)  # the fill is mixed as well
+
+
 def test_padding_can_be_chosen():
     image = torch.full((3, 96, 48), 255, dtype=torch.uint8)
     black = -0.485 / 0.229
@@ -128,9 +149,28 @@ def test_padding_can_be_chosen():
             lambda: ChannelErasing()(torch.rand(1, 4, 4)),
             r"images must have shape \(3, h, w\) or \(b, 3, h, w\), got \(1,",
         ),
+        (lambda: ChannelErasing(fill=(0.5,)), r"fill must have a value for each of 3 channels, got \(0.5,\)"),
+        (lambda: create_test_transform(288), r"size must be \(height, width\) in whole pixels, got 288"),
+        (lambda: create_test_transform((288, 0)), r"size must be \(height, width\) in whole pixels, got \(288, 0\)"),
+        (lambda: create_train_transform("visible", (9.5, 8)), r"size must be \(height, width\) in whole pixels, got"),
+        (lambda: create_train_transform("visible", padding=-1), "padding must be at least 0, got -1"),
         (lambda: create_train_transform("thermal"), "modality must be one of 'visible', 'infrared', got 'thermal'"),
     ],
 )
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("transform", [ChannelAdaptiveGray(), ChannelErasing()])
+def test_arithmetic_needs_floating_point(transform):
+    with pytest.raises(TypeError, match="images must be floating point, got torch.uint8. Apply v2.ToDtype"):
+        transform(torch.zeros(3, 4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(("size", "padding"), [((288, 24), 10), ((96, 24), 3)])
+def test_padding_keeps_the_field_s_proportion(size, padding):
+    transform = create_train_transform("infrared", size)
+    image = torch.full((3, *size), 255, dtype=torch.uint8)  # wider than its padding, so that the middle column stays
+    borders = torch.stack([(transform(image)[:, :, size[1] // 2] < -1.5).all(0) for _ in range(200)])
+    assert borders.sum(1).max() == padding  # rows of zeros, 1.8 to 2.1 deviations below the mean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class SYSUMM01:
 
     The records are ordered by camera, identity and file name, whatever the file system. Training takes the lists
     ``train_id`` and ``val_id`` together, 395 identities, as all published work does. A person whom a camera has not
-    seen has no folder there.
+    seen has no folder there. Other folders, hidden files and files that are not named as images are passed over.
 
     Args:
         root: folder of the data set.
@@ -47,6 +47,7 @@ class SYSUMM01:
     Raises:
         FileNotFoundError: the folder, a list of identities, or all images of a listed identity are missing.
         ValueError: a list of identities is empty or malformed, or an identity is to be trained and tested on.
+        ImportError: the lists are .mat files and scipy is not installed; the extra ``mat`` brings it.
 
     Example:
         >>> import tempfile
@@ -98,12 +99,13 @@ class SYSUMM01:
 
         Raises:
             FileNotFoundError: exp/rand_perm_cam.mat is missing.
-            ValueError: it does not count the images that are there.
+            ValueError: it is damaged or does not count the images that are there.
             ImportError: scipy is not installed; the extra ``mat`` brings it.
         """
         path = self.root / "exp" / "rand_perm_cam.mat"
         self._require_found(path.is_file(), "hold exp/rand_perm_cam.mat", "no such file")
-        cells = import_extra("scipy.io", "mat").loadmat(path)["rand_perm_cam"]
+        cells = _load_mat(path).get("rand_perm_cam", np.empty(0))
+        require(cells.dtype == object and cells.shape == (6, 1), path.name, "hold cells for 6 cameras", "none")
         counts: dict[tuple[int, int], int] = {}
         for record in self.gallery:
             key = record.camera, record.identity
@@ -112,23 +114,27 @@ class SYSUMM01:
         for (camera, identity), count in counts.items():
             of_camera = cells[camera - 1, 0]
             order = np.asarray(of_camera[identity - 1, 0] if identity <= len(of_camera) else (), dtype=np.int64) - 1
-            rule = f"order the {count} images of camera {camera}, identity {identity}"
-            require(order.ndim == 2 and order.shape[1] == count, "rand_perm_cam.mat", rule, order.shape)
+            images = f"images of camera {camera}, identity {identity}"
+            require(order.shape == (10, count), path.name, f"hold 10 orders of the {count} {images}", order.shape)
+            wrong = order[(np.sort(order) != np.arange(count)).any(1)] + 1
+            require(not len(wrong), path.name, f"count the {images} from 1, each once", wrong[:1].flatten().tolist())
             permutations[camera, identity] = order
         return permutations
 
     def _read_identities(self, split: str) -> set[int]:
         text, matrix = (self.root / "exp" / f"{split}_id.{ending}" for ending in ("txt", "mat"))
         self._require_found(text.is_file() or matrix.is_file(), f"hold exp/{split}_id.txt", "no such file")
+        argument, remedy = f"exp/{split}_id", "It is one line of identities, separated by commas."
         if text.is_file():
-            first = (text.read_text().strip().splitlines() or [""])[0]
-            words = [word.strip() for word in first.split(",")]
+            line = text.read_text(encoding="utf-8-sig", errors="replace").strip()
+            lines = len(line.splitlines())  # the field's readers take the first and drop the others silently
+            require(lines <= 1, argument, "be one line", f"{lines} lines", remedy)
+            words = [word.strip() for word in line.split(",")]
         else:
-            values = import_extra("scipy.io", "mat").loadmat(matrix)
-            words = [str(i) for name, ids in values.items() if not name.startswith("__") for i in ids.flatten()]
-        remedy = "Its first line lists identities, separated by commas."
-        wrong = [word for word in words if not word.isdecimal()]
-        require(not wrong and len(words) > 0, f"exp/{split}_id", "list identities by number", wrong[:5], remedy)
+            values = [ids for name, ids in _load_mat(matrix).items() if not name.startswith("__")]
+            words = [str(i).removesuffix(".0") for ids in values for i in ids.flatten()]  # MATLAB's numbers are doubles
+        wrong = [word for word in words if not word.isdecimal() or int(word) < 1]
+        require(not wrong and len(words) > 0, argument, "list identities by number, from 1", wrong[:5], remedy)
         return {int(word) for word in words}
 
     def _records(self, identities: set[int], cameras: Sequence[int]) -> list[Record]:
@@ -191,6 +197,7 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
     Raises:
         ValueError: a modality has no image, or (when it is taken) a pair shows two identities or an image cannot be
             read.
+        TypeError: (when it is taken) the index is no pair.
     """
 
     def __init__(self, records: Sequence[Record], visible_transform: Transform, infrared_transform: Transform) -> None:
@@ -210,6 +217,8 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
         return max(len(self.visible), len(self.infrared))
 
     def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+        rule, remedy = "be (visible index, infrared index)", "Its data loader needs a batch_sampler that draws pairs."
+        require(isinstance(pair, (tuple, list)) and len(pair) == 2, "pair", rule, pair, remedy, error=TypeError)
         visible, infrared = self.visible[pair[0]], self.infrared[pair[1]]
         rule = "index images of one identity"
         require(visible.identity == infrared.identity, "pair", rule, (visible.identity, infrared.identity))
@@ -236,8 +245,18 @@ def read_image(path: Path) -> Tensor:
             return pixels
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damage
         raise ValueError(f"path must be a readable image, got {str(path)!r}. {error}") from error
+
+
+def _load_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file."""
+    loadmat = import_extra("scipy.io", "mat").loadmat
+    try:
+        variables: dict[str, Any] = loadmat(path)
+    except Exception as error:  # what scipy raises depends on the damage
+        raise ValueError(f"path must be a readable .mat file, got {str(path)!r}. {error}") from error
+    return variables
 
 
 def _images(folder: Path) -> list[Path]:
@@ -245,4 +264,5 @@ def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     endings = {".jpg", ".jpeg", ".png", ".bmp"}
-    return sorted(folder / entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in endings)
+    names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in endings]

@@ -32,6 +32,7 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
 
     Raises:
         ValueError: an argument is out of its range, or fewer than P identities were seen in both modalities.
+        TypeError: the labels are not integers.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -52,7 +53,8 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
         batches_per_epoch: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        visible, infrared = _images_of(visible_identities), _images_of(infrared_identities)
+        visible = _images_of("visible_identities", visible_identities)
+        infrared = _images_of("infrared_identities", infrared_identities)
         shared = sorted(visible.keys() & infrared.keys())
         rule = f"be at most {len(shared)}, the identities seen in both modalities"
         require(identities_per_batch <= len(shared), "identities_per_batch", rule, identities_per_batch)
@@ -95,7 +97,10 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
         return drawn
 
 
-def _images_of(identities: Tensor | Sequence[int]) -> dict[int, Tensor]:
+def _images_of(argument: str, identities: Tensor | Sequence[int]) -> dict[int, Tensor]:
     """The indices of each identity's images."""
     labels = torch.as_tensor(identities)
+    require(labels.ndim == 1, argument, "have shape (n,)", tuple(labels.shape))
+    require(len(labels) > 0, argument, "label an image", 0)
+    require(not labels.is_floating_point(), argument, "be integers", labels.dtype, error=TypeError)
     return {identity: (labels == identity).nonzero().flatten() for identity in set(labels.tolist())}

@@ -62,6 +62,7 @@ class ChannelAdaptiveGray(nn.Module):
 
     Raises:
         ValueError: ``p`` is no probability, or the input is no image of three channels.
+        TypeError: the input is not floating point.
 
     Example:
         >>> gray = ChannelAdaptiveGray(p=1.0)(torch.rand(3, 8, 4))
@@ -80,6 +81,7 @@ class ChannelAdaptiveGray(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Exchange the channels of … 3 h w or make them gray."""
         _check_images(images)
+        _check_floating_point(images)
         weights = torch.tensor([0.2989, 0.587, 0.114], dtype=images.dtype, device=images.device)
         gray = (images * weights[:, None, None]).sum(-3, keepdim=True).expand_as(images)
         otherwise = torch.where(_chance(images, self.p), gray, images)
@@ -89,8 +91,8 @@ class ChannelAdaptiveGray(nn.Module):
 class ChannelErasing(nn.Module):
     """Fill a rectangle with a constant colour: random erasing as CAJ parametrises it.
 
-    A rectangle that does not fit into the image is shrunk to its side. It is applied to normalised values, and so is
-    the fill.
+    A rectangle that does not fit into the image, one in twenty at 288×144, is shrunk to its side where CAJ draws
+    another. It is applied to normalised values, and so is the fill.
 
     Args:
         p: probability of erasing.
@@ -103,6 +105,7 @@ class ChannelErasing(nn.Module):
 
     Raises:
         ValueError: an argument is out of its range, or the input is no image of three channels.
+        TypeError: the input is not floating point.
 
     Example:
         >>> erased = ChannelErasing(p=1.0)(torch.zeros(3, 96, 48))
@@ -126,6 +129,7 @@ class ChannelErasing(nn.Module):
         _check_probability(p)
         require(0 < area[0] <= area[1] <= 1, "area", "be shares in ascending order", area)
         require(0 < aspect <= 1, "aspect", "lie in (0, 1]", aspect)
+        require(len(fill) == 3, "fill", "have a value for each of 3 channels", fill)
         self.p = p
         self.area = area
         self.aspect = aspect
@@ -134,6 +138,7 @@ class ChannelErasing(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Erase a rectangle of … 3 h w."""
         _check_images(images)
+        _check_floating_point(images)
         height, width = images.shape[-2:]
         one = (*images.shape[:-3], 1, 1, 1)
 
@@ -156,7 +161,7 @@ def create_train_transform(
     """Create the training augmentation of MUN (A33): pad and crop, flip, erase, and mix the channels.
 
     Visible images take :class:`ChannelExchange` (p = 0.5, one view of each image where CAJ takes both), infrared ones
-    :class:`ChannelAdaptiveGray`.
+    :class:`ChannelAdaptiveGray`. The images of a batch share one crop and one flip: transform them one by one.
 
     Args:
         modality: whose images, ``"visible"`` or ``"infrared"``.
@@ -168,13 +173,15 @@ def create_train_transform(
         uint8 … 3 H W -> float32 … 3 height width.
 
     Raises:
-        ValueError: no such modality exists.
+        ValueError: no such modality exists, or ``size`` or ``padding`` is out of its range.
 
     Example:
         >>> create_train_transform("visible", (96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
+    _check_size(size)
     padding = round(size[0] * 10 / 288) if padding is None else padding
+    require(padding >= 0, "padding", "be at least 0", padding)
     channels = ChannelExchange() if Modality.of(modality) is Modality.VISIBLE else ChannelAdaptiveGray()
     return v2.Compose(
         [
@@ -197,10 +204,14 @@ def create_test_transform(size: tuple[int, int] = (288, 144)) -> v2.Compose:
     Shape:
         uint8 … 3 H W -> float32 … 3 height width.
 
+    Raises:
+        ValueError: ``size`` is no height and width.
+
     Example:
         >>> create_test_transform((96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
+    _check_size(size)
     return v2.Compose([v2.Resize(size, antialias=True), *_to_normalised()])
 
 
@@ -222,6 +233,16 @@ def _pick_channel(images: Tensor) -> Tensor:
 def _check_images(images: Tensor) -> None:
     rule = "have shape (3, h, w) or (b, 3, h, w)"
     require(images.ndim in {3, 4} and images.shape[-3] == 3, "images", rule, tuple(images.shape))
+
+
+def _check_floating_point(images: Tensor) -> None:
+    remedy = "Apply v2.ToDtype(torch.float32, scale=True) first."
+    require(images.is_floating_point(), "images", "be floating point", images.dtype, remedy, error=TypeError)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    whole = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
+    require(whole, "size", "be (height, width) in whole pixels", size)
 
 
 def _check_probability(p: float) -> None:

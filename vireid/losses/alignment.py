@@ -91,16 +91,14 @@ class IdentityAlignmentLoss(nn.Module):
 
         # Each row stands for its identity with the weight 1/count, so that neither order nor number of rows matters.
         anchors, anchor_counts = _centres(auxiliary, auxiliary_identities)
-        positives, negatives, others = [], [], []
-        for rows, labels in ((visible, identities), (infrared, infrared_identities)):
-            distances = pairwise_distances(anchors, _centres(rows, labels)[0])  # b_a b_m
-            same = auxiliary_identities[:, None] == labels[None]
-            positives.append(distances.masked_fill(~same, -torch.inf).amax(1))
-            negatives.append(distances.masked_fill(same, torch.inf).amin(1))
-            others.append(~same.all(1))
-        positive, negative = torch.stack(positives), torch.stack(negatives).amin(0)
-        term = self.margin + positive.amax(0) - negative
-        defined = torch.stack(others).any(0) & positive.isfinite().all(0)
+        visible_centres, infrared_centres = _centres(visible, identities)[0], _centres(infrared, infrared_identities)[0]
+        distances = pairwise_distances(anchors, torch.cat([visible_centres, infrared_centres]))  # b_a (b_v + b_r)
+        same = auxiliary_identities[:, None] == torch.cat([identities, infrared_identities])
+        positive = distances.masked_fill(~same, -torch.inf).amax(1)
+        negative = distances.masked_fill(same, torch.inf).amin(1)
+        in_visible, in_infrared = same.split([len(visible), len(infrared)], dim=1)
+        defined = in_visible.any(1) & in_infrared.any(1) & ~same.all(1)
+        term = self.margin + positive - negative
         term = (torch.relu(term) if self.hinge else term).masked_fill(~defined, 0)
         weight = 1 / anchor_counts
         total = (weight * term).sum()

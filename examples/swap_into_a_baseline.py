@@ -1,0 +1,94 @@
+"""MUN's auxiliary modality and its two alignment losses inside a baseline that knows nothing else of vireid.
+
+The baseline has the shape of the field's scripts: one network with a flag for the modality, the features of both
+modalities concatenated, cross entropy and a triplet loss. The lines that vireid adds or changes end with `# vireid`;
+without `--vireid` the script trains the plain baseline. It takes a few steps on random images:
+
+    python examples/swap_into_a_baseline.py
+    python examples/swap_into_a_baseline.py --vireid
+"""
+
+import argparse
+
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from vireid import AuxiliaryGenerator, IdentityAlignmentLoss, ModalityAlignmentLoss  # vireid
+
+
+class Network(nn.Module):
+    """Two stems and a shared ResNet-18, as scripts of the field write it."""
+
+    def __init__(self, identities, auxiliary):
+        super().__init__()
+        stems = [resnet18(), resnet18()]
+        self.visible_stem, self.thermal_stem = (nn.Sequential(s.conv1, s.bn1, s.relu, s.maxpool) for s in stems)
+        base = stems[0]
+        self.base = nn.Sequential(base.layer1, base.layer2, base.layer3, base.layer4)
+        self.bottleneck = nn.BatchNorm1d(512)
+        self.classifier = nn.Linear(512, identities, bias=False)
+        self.generator = AuxiliaryGenerator(channels=64) if auxiliary else None  # vireid
+
+    def forward(self, visible, thermal, modal=0):
+        """Both modalities with modal=0, else visible (1) or thermal (2) alone."""
+        if modal == 0:
+            v, r = self.visible_stem(visible), self.thermal_stem(thermal)
+            x = torch.cat([v, r])
+            if self.generator is not None:  # vireid
+                x = torch.cat([x, self.generator(v, r)])  # vireid
+        else:
+            x = self.visible_stem(visible) if modal == 1 else self.thermal_stem(thermal)
+        features = self.base(x).mean((2, 3))
+        embeddings = self.bottleneck(features)
+        return (features, self.classifier(embeddings)) if self.training else nn.functional.normalize(embeddings)
+
+
+def triplet(features, labels, margin=0.3):
+    distances = torch.cdist(features, features)
+    same = labels[:, None] == labels
+    hardest = (distances * same).amax(1) - distances.masked_fill(same, torch.inf).amin(1)
+    return torch.relu(margin + hardest).mean()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vireid", action="store_true", help="with the auxiliary modality and its losses")
+    parser.add_argument("--steps", type=int, default=5, help="training steps (%(default)s)")
+    args = parser.parse_args()
+
+    torch.manual_seed(0)
+    network = Network(identities=4, auxiliary=args.vireid)
+    identity_alignment = IdentityAlignmentLoss()  # vireid
+    modality_alignment = ModalityAlignmentLoss(512, batch_size=16, iterations=args.steps)  # vireid
+    parameters = [*network.parameters(), *modality_alignment.parameters()]  # vireid
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+
+    labels = torch.arange(4).repeat_interleave(4)  # four images of four people in each modality
+    visible, thermal = torch.randn(2, 16, 3, 96, 48)
+    for step in range(args.steps):
+        features, logits = network(visible, thermal)
+        if args.vireid:  # vireid
+            v, r, a = features.chunk(3)  # vireid
+            features = torch.cat([v, r])  # vireid
+        both = labels.repeat(2)
+        loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
+        if args.vireid:  # vireid
+            loss = loss + 0.5 * identity_alignment(v, r, a, labels)  # vireid
+            loss = loss + 0.008 * modality_alignment(v, r, a, labels)  # vireid
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        print(f"step {step}: loss {loss.item():.3f}")
+
+    network.eval()
+    with torch.no_grad():
+        similarity = network(None, thermal, modal=2) @ network(visible, None, modal=1).T
+    print(
+        f"retrieval needs none of it: similarity of {len(thermal)} infrared and {len(visible)} visible images, "
+        f"{similarity.min():.2f} to {similarity.max():.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
