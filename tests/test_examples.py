@@ -84,6 +84,17 @@ def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("options", [[], ["--vireid"]])
+def test_swapping_into_a_baseline(tmp_path, options):
+    script = ROOT / "examples" / "swap_into_a_baseline.py"
+    command = [sys.executable, str(script), "--steps", "2", *options]
+    run = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("step ") == 2
+    changed = sum(line.endswith("# vireid") for line in script.read_text().splitlines())
+    assert f"{changed} lines" in (ROOT / "docs" / "swapping-in.md").read_text()
+
+
 def test_readme_names_the_command_that_ci_runs():
     readme, script = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
     assert "```sh test\n" in readme

@@ -170,6 +170,26 @@ def test_weights_from_a_file(tmp_path):
     torch.testing.assert_close(backbone(images, images)[1], network.forward_features(images))
 
 
+def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
+    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(
+        ValueError, match=r"checkpoint must hold the weights of test_resnet, got '\d+ of its \d\d in .*oth"
+    ):
+        create_backbone("test_resnet", checkpoint=tmp_path / "other.pth", **SMALL)
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(FileNotFoundError, match=r"weights must be some that fit test_resnet, from .*text.pth', got"):
+        create_backbone("test_resnet", checkpoint=tmp_path / "text.pth", **SMALL)
+
+    def unreachable(*_args, **_options):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr("timm.create_model", unreachable)
+    with pytest.raises(
+        FileNotFoundError, match=r"the hub has for test_resnet, got no route to the hub. checkpoint=… take"
+    ):
+        create_backbone("test_resnet", pretrained=True, **SMALL)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

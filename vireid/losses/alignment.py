@@ -96,8 +96,8 @@ class IdentityAlignmentLoss(nn.Module):
         same = auxiliary_identities[:, None] == torch.cat([identities, infrared_identities])
         positive = distances.masked_fill(~same, -torch.inf).amax(1)
         negative = distances.masked_fill(same, torch.inf).amin(1)
-        in_visible, in_infrared = same.split([len(visible), len(infrared)], dim=1)
-        defined = in_visible.any(1) & in_infrared.any(1) & ~same.all(1)
+        in_both = same[:, : len(visible)].any(1) & same[:, len(visible) :].any(1)
+        defined = in_both & ~same.all(1)
         term = self.margin + positive - negative
         term = (torch.relu(term) if self.hinge else term).masked_fill(~defined, 0)
         weight = 1 / anchor_counts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.models import load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -196,12 +198,34 @@ def _create_network(
             network = timm.create_model(name, num_classes=0, **weights, **stride, **size)
         except (TypeError, AssertionError, NotImplementedError):  # families differ in the options that they know
             continue
+        except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            if not weights["pretrained"]:
+                raise
+            where = f"the hub has for {name}" if checkpoint is None else f"fit {name}, from {str(checkpoint)!r}"
+            remedy = "checkpoint=… takes a local file, and pretrained=False none."
+            raise FileNotFoundError(f"weights must be some that {where}, got {error}. {remedy}") from error
+        if checkpoint is not None:
+            _check_loaded(name, network, checkpoint)
         if stride:
             _remove_dilation(network)
         elif last_stride == 1:
             _remove_last_stride(name, network)
         return network
     raise ValueError(f"backbone must be a network for images of {image_size}, got {name!r}. {_SPLITTABLE}")
+
+
+def _check_loaded(name: str, network: nn.Module, checkpoint: str | Path) -> None:
+    """Require that the weights are those of the file: timm skips what it does not find there.
+
+    timm may rename, reshape and resize weights, so they are told by their sum; one in ten may be of another size.
+    """
+    sums = {
+        round(value.double().sum().item(), 6) for value in load_state_dict(str(checkpoint), weights_only=True).values()
+    }
+    values = [value for value in network.state_dict().values() if value.is_floating_point()]
+    found = sum(round(value.double().sum().item(), 6) in sums for value in values)
+    rule = f"hold the weights of {name}"
+    require(found >= 0.9 * len(values), "checkpoint", rule, f"{found} of its {len(values)} in {checkpoint!s}")
 
 
 def _remove_dilation(network: nn.Module) -> None:
