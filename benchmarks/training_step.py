@@ -83,6 +83,7 @@ def main():
     if args.operators:
         rate = 3 * args.pairs * operations["baseline"] / statistics.median(times["baseline"])
         time_operators(model, images[0], args.repeats, rate)
+        time_the_rest(model, overall, images[0], identities, args.repeats)
 
 
 def time_operators(model, images, repeats, rate):
@@ -128,6 +129,37 @@ def time_operators(model, images, repeats, rate):
         total = [a + b for a, b in zip(total, row, strict=True)]
         print(f"{name:28}{row[0]:8.2f}{row[1]:8.0f}{row[2]:26.0f}")
     print(f"{'all':28}{total[0]:8.2f}{total[1]:8.0f}{total[2]:26.0f}")
+
+
+def time_the_rest(model, overall, images, identities, repeats):
+    """What else MUN has beside the baseline: a third of the shared stages, two losses, weights to update."""
+    with torch.no_grad():
+        maps = model.backbone.first_stages(images, "visible").repeat(3, 1, 1, 1)
+    embeddings = torch.randn(3, len(images), model.embedding_dim, requires_grad=True)
+
+    def shared(thirds):
+        rows = maps[: thirds * len(images)].detach().requires_grad_()
+        model.backbone.shared_stages(rows).sum().backward()
+
+    def alignment():
+        loss = overall.identity_alignment(*embeddings, identities) + overall.modality_alignment(*embeddings, identities)
+        loss.backward()
+
+    extra = [*model.generator.parameters(), *overall.parameters()]
+    for parameter in extra:
+        parameter.grad = torch.zeros_like(parameter)
+    update = torch.optim.AdamW(extra).step
+    times = {}
+    for name, work in {"2": lambda: shared(2), "3": lambda: shared(3), "losses": alignment, "update": update}.items():
+        samples = []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            work()
+            samples.append(1000 * (time.perf_counter() - start))
+        times[name] = statistics.median(samples[1:])
+    print(f"{'third of the shared stages':28}{times['3'] - times['2']:16.0f}")
+    print(f"{'alignment losses':28}{times['losses']:16.0f}")
+    print(f"{'update of generator and W':28}{times['update']:16.0f}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from vireid.data import (
     CrossModalityIdentitySampler,
     PairedImages,
     PersonImages,
+    check_images,
     create_test_transform,
     create_train_transform,
     generate_synthetic,
@@ -77,6 +78,7 @@ def prepare(args, device):
         print(f"Generating the synthetic data set in {root} …")
         generate_synthetic(root, size=tuple(args.size))
     dataset = SYSUMM01(root)
+    check_images([*dataset.train, *dataset.query, *dataset.gallery])
     transforms = [create_train_transform(modality, tuple(args.size)) for modality in ("visible", "infrared")]
     pairs = PairedImages(dataset.train, *transforms)
     sampler = CrossModalityIdentitySampler(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,20 @@ def test_same_seed_same_figures(trained):
     first, again = (json.loads((folder / name / "metrics.json").read_text()) for name in ("first", "again"))
     for part in ("untrained", "trained", "losses"):
         assert first[part] == again[part]
+
+
+def test_damaged_image_is_told_before_any_work(small, tmp_path):
+    shutil.copytree(small, tmp_path / "data")
+    path = next((tmp_path / "data" / "cam4").rglob("*.jpg"))
+    path.write_bytes(path.read_bytes()[:300])
+    run = train(tmp_path, "--root", "data", "--identities-per-batch", "3")
+    assert run.returncode == 1
+    assert (
+        "train.py: records must hold readable images, got '1 that are not'. path must be a readable image" in run.stderr
+    )
+    assert path.name in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vireid.data import (
     PairedImages,
     PersonImages,
     Record,
+    check_images,
     generate_synthetic,
     read_image,
 )
@@ -244,6 +245,17 @@ def test_damaged_images_are_named(made, tmp_path):
         read_image(tmp_path / "giant.bmp")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "missing.jpg")
+
+
+def test_images_are_checked_before_the_work(tree):
+    dataset = SYSUMM01(tree)
+    check_images(dataset.train)
+    first, second = dataset.train[3].path, dataset.train[8].path
+    first.write_bytes(first.read_bytes()[:300])
+    second.unlink()
+    message = f"records must hold readable images, got '2 that are not'. path must be .*{re.escape(first.name)}"
+    with pytest.raises(ValueError, match=message):
+        check_images(dataset.train)
 
 
 def test_person_images(made):

@@ -1,6 +1,6 @@
 """Data: readers of the public data sets, a synthetic one, aligned batches and augmentations."""
 
-from vireid.data.datasets import SYSUMM01, PairedImages, PersonImages, Record, read_image
+from vireid.data.datasets import SYSUMM01, PairedImages, PersonImages, Record, check_images, read_image
 from vireid.data.samplers import CrossModalityIdentitySampler
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
@@ -20,6 +20,7 @@ __all__ = [
     "PairedImages",
     "PersonImages",
     "Record",
+    "check_images",
     "create_test_transform",
     "create_train_transform",
     "generate_synthetic",
