@@ -124,14 +124,13 @@ class CrossModalityLearner(nn.Module):
     def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
         """F̂^v, F̂^r -> F^a."""
         _check_pair(visible_map, infrared_map, self.channels)
-        pairs = len(visible_map)
         height, width = visible_map.shape[2:]
         both = torch.cat([visible_map, infrared_map])  # (m b) c h w
         scales = [
-            rebuild(pool(both))[:, :, :height, :width]  # Eq. 6, 7
+            rebuild(pool(both))[:, :, :height, :width].chunk(2)  # Eq. 6, 7
             for pool, rebuild in zip(self.pyramid, self.rebuild, strict=True)
         ]
-        stacked = torch.cat([scale[:pairs] for scale in scales] + [scale[pairs:] for scale in scales], dim=1)  # Eq. 8
+        stacked = torch.cat([*(v for v, _ in scales), *(r for _, r in scales)], dim=1)  # Eq. 8
         auxiliary_map: Tensor = self.scale(self.fuse(stacked))  # Eq. 9
         return auxiliary_map
 
