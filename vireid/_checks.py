@@ -38,11 +38,18 @@ def check_choice(argument: str, value: object, options: Iterable[str], rule: str
     require(False, argument, rule or f"be one of {', '.join(map(repr, options))}", value, remedy)
 
 
+def check_tensor(argument: str, value: object) -> None:
+    """Require a tensor."""
+    require(isinstance(value, Tensor), argument, "be a tensor", type(value).__name__, error=TypeError)
+
+
 def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = None) -> None:
     """Require floating-point embeddings of shape (b, d), of the width, dtype and device of ``like`` if it is given."""
+    check_tensor(argument, embeddings)
     shape = tuple(embeddings.shape)
     remedy = "Pool the feature map first." if len(shape) == 4 else ""
     require(len(shape) == 2, argument, "have shape (b, d)", shape, remedy)
+    require(shape[0] > 0, argument, "have a row at least", shape)
     require(embeddings.is_floating_point(), argument, "be floating point", embeddings.dtype, error=TypeError)
     if like is not None:
         require(shape[1] == like.shape[1], argument, f"have d = {like.shape[1]} like the others", shape)
@@ -52,6 +59,7 @@ def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = No
 
 def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
     """Require one integer identity for each row of ``rows``, on the same device."""
+    check_tensor(argument, identities)
     require(not identities.is_floating_point(), argument, "be integers", identities.dtype, error=TypeError)
     require(
         identities.shape == rows.shape[:1],

@@ -217,6 +217,14 @@ def test_half_precision_embeddings(batch):
         ({2: torch.rand(12, 5)}, ValueError, "auxiliary must be torch.float64 like the others, got torch.float32"),
         ({2: torch.rand(11, 5).double()}, ValueError, r"identities must have shape \(11,\), one for each embedding"),
         ({3: torch.rand(12)}, TypeError, "identities must be integers, got torch.float32"),
+        ({3: [0] * 12}, TypeError, "identities must be a tensor, got 'list'"),
+        ({0: [[0.0] * 5] * 12}, TypeError, "visible must be a tensor, got 'list'"),
+        ({0: torch.rand(0, 5).double()}, ValueError, r"visible must have a row at least, got \(0, 5\)"),
+        (
+            {1: torch.rand(12, 5, device="meta").double()},
+            ValueError,
+            "infrared must be on cpu like the others, got device",
+        ),
     ],
 )
 def test_wrong_inputs(batch, make, changed, error, message):

@@ -22,6 +22,12 @@ def test_equals_the_equations(batch):
     assert actual == pytest.approx(expected, rel=1e-12)
 
 
+def test_identities_of_any_integer_type():
+    logits = torch.rand(3, 4)
+    expected = IdentityLoss()(logits, torch.tensor([0, 3, 1]))
+    assert IdentityLoss()(logits, torch.tensor([0, 3, 1], dtype=torch.int32)) == expected
+
+
 def test_label_smoothing_raises_a_confident_loss():
     logits, identities = torch.tensor([[9.0, 0.0]]), torch.tensor([0])
     assert IdentityLoss(label_smoothing=0.1)(logits, identities) > IdentityLoss()(logits, identities) + 0.1

@@ -144,5 +144,13 @@ def test_wrong_maps():
     generator = AuxiliaryGenerator(4)
     with pytest.raises(ValueError, match=r"visible_map must have shape \(b, 4, h, w\), got \(2, 3, 6, 6\)."):
         generator(torch.rand(2, 3, 6, 6), torch.rand(2, 4, 6, 6))
+    with pytest.raises(TypeError, match="visible_map must be torch.float32 like the weights, got torch.float64"):
+        generator(torch.rand(2, 4, 6, 6).double(), torch.rand(2, 4, 6, 6))
+    with pytest.raises(TypeError, match="feature_map must be torch.float32 like the weights, got torch.uint8"):
+        IntraModalityLearner(4)(torch.ones(2, 4, 6, 6).byte())
+    with pytest.raises(TypeError, match="feature_map must be a tensor, got 'ndarray'"):
+        IntraModalityLearner(4)(torch.rand(2, 4, 6, 6).numpy())
+    with pytest.raises(ValueError, match="visible_map must be on cpu like the weights, got device.type='meta'"):
+        generator(torch.rand(2, 4, 6, 6, device="meta"), torch.rand(2, 4, 6, 6))
     with pytest.raises(ValueError, match=r"infrared_map must have the shape of visible_map, \(2, 4, 6, 6\), got \(3,"):
         generator(torch.rand(2, 4, 6, 6), torch.rand(3, 4, 6, 6))

@@ -215,6 +215,14 @@ def test_errors(arguments, error, message):
         create_backbone(**options | arguments)
 
 
+def test_transformers_take_their_image_size():
+    backbone = create_backbone("test_vit", **SMALL)
+    with pytest.raises(ValueError, match=r"images must be of image_size \(96, 48\), got \(64, 32\)"):
+        backbone.first_stages(torch.rand(1, 3, 64, 32), "visible")
+    with pytest.raises(TypeError, match="backbone must be a name, got 50"):
+        create_backbone(50)
+
+
 def test_unknown_modality():
     backbone = create_backbone("test_resnet", **SMALL)
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'infared'. Did you mean"):

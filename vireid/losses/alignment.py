@@ -233,7 +233,7 @@ class ModalityAlignmentLoss(nn.Module):
             require(tuple(rows.shape) == shape, "visible", rule, tuple(rows.shape), remedy)
             return torch.arange(len(rows), device=rows.device)
         require(rows.shape[1] == shape[1], "visible", f"have d = {shape[1]} like the prototypes", tuple(rows.shape))
-        if values_can_be_checked(identities) and len(identities) > 0:
+        if values_can_be_checked(identities):
             low, high = identities.min().item(), identities.max().item()
             rule = f"be labels from 0 to {self.history.shape[1] - 1}, the slots of the prototypes"
             require(low >= 0 and high < self.history.shape[1], "identities", rule, f"{low} … {high}")

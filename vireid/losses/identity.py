@@ -36,7 +36,7 @@ class IdentityLoss(nn.Module):
     def forward(self, logits: Tensor, identities: Tensor) -> Tensor:
         """−log P(y | C_m(Z^m)), the mean over the images."""
         _check_labels(logits, identities)
-        return F.cross_entropy(logits, identities, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(logits, identities.long(), label_smoothing=self.label_smoothing)
 
 
 class IdentityConsistencyLoss(nn.Module):
@@ -74,7 +74,7 @@ class IdentityConsistencyLoss(nn.Module):
 def _check_labels(logits: Tensor, identities: Tensor) -> None:
     check_embeddings("logits", logits)
     check_identities("identities", identities, logits)
-    if values_can_be_checked(identities) and len(identities) > 0:
+    if values_can_be_checked(identities):
         low, high = identities.min().item(), identities.max().item()
         rule = f"be labels from 0 to {logits.shape[1] - 1}, one for each column of the logits"
         remedy = "Number the training identities from 0 without gaps."

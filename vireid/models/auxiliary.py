@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import require
+from vireid._checks import check_tensor, require
 
 
 class IntraModalityLearner(nn.Module):
@@ -30,6 +30,7 @@ class IntraModalityLearner(nn.Module):
 
     Raises:
         ValueError: an argument is out of its range, or the input is no b c h w map of ``channels`` channels.
+        TypeError: the input has another type than the weights.
 
     Example:
         >>> IntraModalityLearner(16)(torch.rand(2, 16, 18, 9)).shape
@@ -62,7 +63,7 @@ class IntraModalityLearner(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """F^m -> F̂^m."""
-        _check_map("feature_map", feature_map, self.channels)
+        _check_map("feature_map", feature_map, self.channels, self.scale.weight)
         halves = feature_map.chunk(2, dim=1)  # Eq. 1
         fields = torch.cat([conv(half) for conv, half in zip(self.depthwise, halves, strict=True)], dim=1)  # Eq. 2
         expanded = self.expand(fields)  # Eq. 3
@@ -91,6 +92,7 @@ class CrossModalityLearner(nn.Module):
 
     Raises:
         ValueError: an argument is out of its range, or the inputs are no two b c h w maps of one shape.
+        TypeError: an input has another type than the weights.
 
     Example:
         >>> learner = CrossModalityLearner(16, pooling_ratios=(2, 3))
@@ -123,7 +125,7 @@ class CrossModalityLearner(nn.Module):
 
     def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
         """F̂^v, F̂^r -> F^a."""
-        _check_pair(visible_map, infrared_map, self.channels)
+        _check_pair(visible_map, infrared_map, self.channels, self.scale.weight)
         height, width = visible_map.shape[2:]
         both = torch.cat([visible_map, infrared_map])  # (m b) c h w
         scales = [
@@ -155,6 +157,7 @@ class AuxiliaryGenerator(nn.Module):
 
     Raises:
         ValueError: an argument is out of its range, or the inputs are no two b c h w maps of one shape.
+        TypeError: an input has another type than the weights.
 
     Example:
         >>> generator = AuxiliaryGenerator(channels=16)
@@ -187,7 +190,7 @@ class AuxiliaryGenerator(nn.Module):
 
     def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
         """F^v, F^r -> F^a."""
-        _check_pair(visible_map, infrared_map, self.cross_learner.channels)
+        _check_pair(visible_map, infrared_map, self.cross_learner.channels, self.cross_learner.scale.weight)
         auxiliary_map: Tensor = self.cross_learner(
             self.visible_learner(visible_map), self.infrared_learner(infrared_map)
         )
@@ -252,13 +255,19 @@ def _upsampling(channels: int, ratio: int, groups: int) -> nn.ConvTranspose2d:
     return convolution
 
 
-def _check_map(argument: str, feature_map: Tensor, channels: int) -> None:
+def _check_map(argument: str, feature_map: Tensor, channels: int, weight: Tensor) -> None:
+    check_tensor(argument, feature_map)
     shape = tuple(feature_map.shape)
     require(len(shape) == 4 and shape[1] == channels, argument, f"have shape (b, {channels}, h, w)", shape)
+    device, dtype = feature_map.device, feature_map.dtype
+    require(device == weight.device, argument, f"be on {weight.device} like the weights", device)
+    fits = dtype == weight.dtype or (dtype.is_floating_point and torch.is_autocast_enabled(device.type))
+    require(fits, argument, f"be {weight.dtype} like the weights", dtype, error=TypeError)
 
 
-def _check_pair(visible_map: Tensor, infrared_map: Tensor, channels: int) -> None:
-    _check_map("visible_map", visible_map, channels)
+def _check_pair(visible_map: Tensor, infrared_map: Tensor, channels: int, weight: Tensor) -> None:
+    _check_map("visible_map", visible_map, channels, weight)
+    _check_map("infrared_map", infrared_map, channels, weight)
     require(
         infrared_map.shape == visible_map.shape,
         "infrared_map",

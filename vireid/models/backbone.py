@@ -101,6 +101,7 @@ def create_backbone(
         >>> create_backbone("test_resnet", image_size=(96, 48)).cut_channels
         32
     """
+    require(isinstance(name, str), "backbone", "be a name", name, error=TypeError)
     check_choice("backbone", name.partition(".")[0], timm.list_models(), "be a timm model")
     require(last_stride in {1, 2}, "last_stride", "be 1 or 2", last_stride)
     network = _create_network(name, pretrained, checkpoint, last_stride, image_size).eval()
@@ -136,6 +137,8 @@ class _FirstTokens(nn.Module):
             parameter.requires_grad_(name not in {"cls_token", "reg_token"})
 
     def forward(self, images: Tensor) -> Tensor:
+        size = tuple(self.stem.patch_embed.img_size)
+        require(tuple(images.shape[2:]) == size, "images", f"be of image_size {size}", tuple(images.shape[2:]))
         tokens = self.stem.forward_features(images)[:, self.stem.num_prefix_tokens :]
         return _to_map(self.blocks(tokens), *self.stem.patch_embed.grid_size)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, check_tensor, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import AuxiliaryGenerator
 from vireid.models.backbone import create_backbone
@@ -245,6 +245,7 @@ def _classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
 
 
 def _check_images(argument: str, images: Tensor) -> None:
+    check_tensor(argument, images)
     shape = tuple(images.shape)
     require(len(shape) == 4 and shape[1] == 3, argument, "have shape (b, 3, height, width)", shape)
     remedy = "Scale 8-bit images to [0, 1] and normalise them first."
