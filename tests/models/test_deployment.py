@@ -128,23 +128,26 @@ DISTRIBUTED = """
     from vireid import MUN
     from vireid.losses import OverallLoss
 
-    dist.init_process_group("gloo")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = DistributedDataParallel(MUN(num_identities=7, backbone="test_resnet", image_size=(64, 32)))
-    criterion = OverallLoss(model.module.embedding_dim, batch_size=4, iterations=9)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    torch.manual_seed(dist.get_rank())  # other images on every rank
-    for _ in range(2):
-        loss = criterion(model(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 1, 0, 1])).total
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    sums = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
-    others = [torch.zeros_like(sums) for _ in range(2)]
-    dist.all_gather(others, sums)
-    assert torch.equal(*others), "the ranks have other weights"
-    assert not torch.equal(sums, torch.zeros_like(sums))
+    def main():  # a model that outlived its process group would abort the interpreter at its end
+        dist.init_process_group("gloo")
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        model = DistributedDataParallel(MUN(num_identities=7, backbone="test_resnet", image_size=(64, 32)))
+        criterion = OverallLoss(model.module.embedding_dim, batch_size=4, iterations=9)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        torch.manual_seed(dist.get_rank())  # other images on every rank
+        for _ in range(2):
+            loss = criterion(model(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 1, 0, 1])).total
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        sums = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
+        others = [torch.zeros_like(sums) for _ in range(2)]
+        dist.all_gather(others, sums)
+        assert torch.equal(*others), "the ranks have other weights"
+        assert not torch.equal(sums, torch.zeros_like(sums))
+
+    main()
     dist.destroy_process_group()
 """
 
