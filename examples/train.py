@@ -78,7 +78,7 @@ def prepare(args, device):
         print(f"Generating the synthetic data set in {root} …")
         generate_synthetic(root, size=tuple(args.size))
     dataset = SYSUMM01(root)
-    check_images([*dataset.train, *dataset.query, *dataset.gallery])
+    check_images([*dataset.train, *dataset.test_infrared, *dataset.test_visible])
     transforms = [create_train_transform(modality, tuple(args.size)) for modality in ("visible", "infrared")]
     pairs = PairedImages(dataset.train, *transforms)
     sampler = CrossModalityIdentitySampler(
@@ -112,7 +112,7 @@ def evaluate(model, dataset, args):
             DataLoader(PersonImages(records, create_test_transform(tuple(args.size))), 128, num_workers=args.workers),
             modality,
         )
-        for records, modality in ((dataset.query, "infrared"), (dataset.gallery, "visible"))
+        for records, modality in ((dataset.test_infrared, "infrared"), (dataset.test_visible, "visible"))
     )
     protocol = SYSUMM01Protocol(search="all")
     return protocol.evaluate(query, gallery), protocol.rank(query, gallery, k=10)
@@ -149,17 +149,17 @@ def main():
     progress.close()
     trained, (found, correct) = evaluate(model, dataset, args)
 
-    identities = {record.identity for record in dataset.gallery}
+    identities = {record.identity for record in dataset.test_visible}
     print(f"\n{trained.protocol}, {len(identities)} unseen identities, chance rank-1 {100 / len(identities):.1f} %")
     print(f"{'':12}" + "".join(f"{name:>14}" for name in trained.summary()))
     for name, result in {"untrained": untrained, "trained": trained}.items():
         cells = (f"{100 * mean:.2f} ± {100 * std:.2f}" for mean, std in result.summary().values())
         print(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells))
 
-    shown = range(0, len(dataset.query), max(1, len(dataset.query) // 8))[:8]
+    shown = range(0, len(dataset.test_infrared), max(1, len(dataset.test_infrared) // 8))[:8]
     figure = plot_rankings(
-        [read_image(dataset.query[i].path) for i in shown],
-        [[read_image(dataset.gallery[j].path) for j in found[i].tolist() if j >= 0] for i in shown],
+        [read_image(dataset.test_infrared[i].path) for i in shown],
+        [[read_image(dataset.test_visible[j].path) for j in found[i].tolist() if j >= 0] for i in shown],
         [[hit for j, hit in zip(found[i].tolist(), correct[i].tolist(), strict=True) if j >= 0] for i in shown],
     )
     figure.savefig(args.output / "rankings.png", dpi=110)

@@ -1,48 +1,25 @@
 import random
-import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
 import scipy.io
-import torch
-from PIL import Image
-from torch.utils.data import DataLoader
 
-from vireid.data import (
-    SYSUMM01,
-    CrossModalityIdentitySampler,
-    PairedImages,
-    PersonImages,
-    Record,
-    check_images,
-    generate_synthetic,
-    read_image,
-)
+from vireid.data import LLCM, SYSUMM01, RegDB, check_dataset, generate_synthetic
 from vireid.modality import Modality
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "Überwachung 夜"  # a path that is not ASCII
-    return generate_synthetic(folder, train_identities=4, test_identities=3, images_per_camera=2, size=(48, 24))
-
-
-@pytest.fixture
-def tree(made, tmp_path):
-    """A copy to damage."""
-    return shutil.copytree(made, tmp_path / "SYSU-MM01")
 
 
 def test_records_of_a_whole_tree(made):
     dataset = SYSUMM01(made)
     assert len(dataset.train) == 4 * 6 * 2  # the lists train and val together
     assert {record.identity for record in dataset.train} == {1, 2, 3, 4}
-    assert {(record.identity, record.camera) for record in dataset.query} == {(i, c) for i in (5, 6, 7) for c in (3, 6)}
-    assert {record.camera for record in dataset.gallery} == {1, 2, 4, 5}
-    assert len(dataset.gallery) == 3 * 4 * 2
-    for record in dataset.train + dataset.query + dataset.gallery:
+    assert {(record.identity, record.camera) for record in dataset.test_infrared} == {
+        (i, c) for i in (5, 6, 7) for c in (3, 6)
+    }
+    assert {record.camera for record in dataset.test_visible} == {1, 2, 4, 5}
+    assert len(dataset.test_visible) == 3 * 4 * 2
+    for record in dataset.train + dataset.test_infrared + dataset.test_visible:
         assert record.path == made / f"cam{record.camera}" / f"{record.identity:04d}" / record.path.name
         assert record.modality is (Modality.INFRARED if record.camera in {3, 6} else Modality.VISIBLE)
     keys = [(record.camera, record.identity, record.path.name) for record in dataset.train]
@@ -87,7 +64,11 @@ def test_lists_as_matrices(tree, dtype):
         identities = (tree / "exp" / f"{split}_id.txt").read_text().split(",")
         save_list(tree, split, np.array([[int(i) for i in identities]], dtype))
     dataset = SYSUMM01(tree)
-    assert (dataset.train, dataset.query, dataset.gallery) == (expected.train, expected.query, expected.gallery)
+    assert (dataset.train, dataset.test_infrared, dataset.test_visible) == (
+        expected.train,
+        expected.test_infrared,
+        expected.test_visible,
+    )
 
 
 def test_matrices_need_the_extra(tree, monkeypatch):
@@ -98,9 +79,9 @@ def test_matrices_need_the_extra(tree, monkeypatch):
 
 
 def test_text_of_windows(tree):
-    expected = SYSUMM01(tree).query
+    expected = SYSUMM01(tree).test_infrared
     (tree / "exp" / "test_id.txt").write_bytes(b"\xef\xbb\xbf5, 6, 7\r\n\r\n")  # with a byte order mark
-    assert SYSUMM01(tree).query == expected
+    assert SYSUMM01(tree).test_infrared == expected
 
 
 def write_permutations(tree, rng, change=0, first=1, trials=10):
@@ -177,6 +158,7 @@ def write(tree, split, text):
         (lambda t: write(t, "test", ""), ValueError, r"exp/test_id must list .* from 1, got \[''\]. It is one line"),
         (lambda t: write(t, "test", "5;6;7"), ValueError, r"exp/test_id must list .* from 1, got \['5;6;7'\]"),
         (lambda t: write(t, "test", "5,x7"), ValueError, r"exp/test_id must list identities .*, got \['x7'\]"),
+        (lambda t: write(t, "test", "5,6,5"), ValueError, r"exp/test_id must list an identity once, got \['5'\]"),
         (lambda t: write(t, "test", "0,5"), ValueError, r"exp/test_id must list identities .*, got \['0'\]"),
         (lambda t: write(t, "test", "5\n6\n7\n"), ValueError, r"exp/test_id must be one line, got '3 lines'"),
         (
@@ -199,12 +181,12 @@ def write(tree, split, text):
         (
             lambda t: empty_cameras(t, 3, 6),
             FileNotFoundError,
-            "root must hold infrared images of the identities in train",
+            "root must hold infrared images of the training identities",
         ),
         (
             lambda t: empty_cameras(t, 1, 2, 4, 5),
             FileNotFoundError,
-            "root must hold visible images of the identities in",
+            "root must hold visible images of the training identities",
         ),
     ],
 )
@@ -219,101 +201,230 @@ def test_missing_data_show_the_expected_tree(tmp_path):
         SYSUMM01(tmp_path / "nowhere")
 
 
-def test_reads_what_pillow_reads(tmp_path):
-    pixels = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "image.png").numpy(), pixels.transpose(2, 0, 1))
-    Image.fromarray(pixels[:, :, 0]).save(tmp_path / "gray.bmp")
-    np.testing.assert_array_equal(read_image(tmp_path / "gray.bmp").numpy(), np.stack([pixels[:, :, 0]] * 3))
+# RegDB and LLCM
+
+SMALL = {"train_identities": 4, "test_identities": 3, "images_per_camera": 2, "size": (48, 24)}
 
 
-def test_damaged_images_are_named(made, tmp_path):
-    path = next((made / "cam1").rglob("*.jpg"))
-    for name, content in {
-        "truncated.jpg": path.read_bytes()[:400],
-        "text.jpg": b"not an image",
-        "empty.jpg": b"",
-    }.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"path must be a readable image, got .*{re.escape(name)}"):
-            read_image(tmp_path / name)
-    Image.new("RGB", (4, 4)).save(tmp_path / "giant.bmp")
-    content = bytearray((tmp_path / "giant.bmp").read_bytes())
-    content[18:26] = b"\x00\x00\x01\x00" * 2  # a damaged header says 65,536 × 65,536 pixels
-    (tmp_path / "giant.bmp").write_bytes(content)
-    with pytest.raises(ValueError, match=r"path must be a readable image, got .*giant.bmp"):
-        read_image(tmp_path / "giant.bmp")
-    with pytest.raises(FileNotFoundError):
-        read_image(tmp_path / "missing.jpg")
+@pytest.fixture(scope="module")
+def made_regdb(tmp_path_factory):
+    return generate_synthetic(tmp_path_factory.mktemp("regdb") / "Reg DB", "regdb", **SMALL)
 
 
-def test_images_are_checked_before_the_work(tree):
-    dataset = SYSUMM01(tree)
-    check_images(dataset.train)
-    first, second = dataset.train[3].path, dataset.train[8].path
-    first.write_bytes(first.read_bytes()[:300])
-    second.unlink()
-    message = f"records must hold readable images, got '2 that are not'. path must be .*{re.escape(first.name)}"
-    with pytest.raises(ValueError, match=message):
-        check_images(dataset.train)
+@pytest.fixture(scope="module")
+def made_llcm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llcm") / "camera" / "cam7"  # what the field's readers take for a camera
+    return generate_synthetic(folder, "llcm", **SMALL)
 
 
-def test_person_images(made):
-    records = SYSUMM01(made).query
-    images = PersonImages(records, lambda image: image.float() / 255)
-    assert len(images) == len(records)
-    image, identity, camera = images[5]
-    torch.testing.assert_close(image, read_image(records[5].path) / 255)
-    assert (identity, camera) == (records[5].identity, records[5].camera)
-    with pytest.raises(ValueError, match="records must hold an image, got 0"):
-        PersonImages([], images.transform)
+@pytest.fixture
+def regdb(made_regdb, tmp_path):
+    return shutil.copytree(made_regdb, tmp_path / "RegDB")
 
 
-def pairs_of(made):
-    return PairedImages(SYSUMM01(made).train, lambda image: image.float(), lambda image: -image.float())
+@pytest.fixture
+def llcm(made_llcm, tmp_path):
+    return shutil.copytree(made_llcm, tmp_path / "LLCM")
 
 
-def test_paired_images(made):
-    pairs = pairs_of(made)
-    assert pairs.num_identities == 4
-    assert pairs.visible_identities.tolist() == [record.identity - 1 for record in pairs.visible]
-    assert pairs.infrared_identities.tolist() == [record.identity - 1 for record in pairs.infrared]
-    assert len(pairs) == len(pairs.visible) == 32
-    visible, infrared, label = pairs[2, 3]
-    torch.testing.assert_close(visible, read_image(pairs.visible[2].path).float())
-    torch.testing.assert_close(infrared, -read_image(pairs.infrared[3].path).float())
-    assert label == 1
-    with pytest.raises(ValueError, match=r"pair must index images of one identity, got \(1, 4\)"):
-        pairs[0, 7]
-    for index in (0, (0,), (0, 0, 0)):
-        with pytest.raises(TypeError, match=r"pair must be \(visible index, infrared index\), got .*batch_sampler"):
-            pairs[index]
-    with pytest.raises(ValueError, match=r"records must hold visible and infrared images, got \(0, 12\)"):
-        PairedImages(SYSUMM01(made).query, pairs.visible_transform, pairs.infrared_transform)
+def keys(records):
+    return [(record.camera, record.identity, record.path.name) for record in records]
 
 
-def test_labels_follow_the_order_of_identities(tmp_path):
-    records = [Record(tmp_path, identity, 1, Modality.VISIBLE) for identity in (4098, 70, 9, 1024)]
-    pairs = PairedImages(records + [record._replace(modality=Modality.INFRARED) for record in records], torch.neg, abs)
-    assert pairs.visible_identities.tolist() == pairs.infrared_identities.tolist() == [3, 1, 0, 2]
-    assert pairs.visible_identities.dtype == torch.int64
+def test_regdb_trials(made_regdb):
+    divisions = set()
+    for trial in range(1, 11):
+        dataset = RegDB(made_regdb, trial)
+        listed = {
+            (split, stem): (made_regdb / f"idx/{split}_{stem}_{trial}.txt").read_text().splitlines()
+            for split in ("train", "test")
+            for stem in ("visible", "thermal")
+        }
+        tests = dataset.test_visible + dataset.test_infrared
+        for split, records in (("train", dataset.train), ("test", tests)):
+            for stem, modality in (("visible", Modality.VISIBLE), ("thermal", Modality.INFRARED)):
+                paths = {made_regdb / line.split()[0] for line in listed[split, stem]}
+                assert {record.path for record in records if record.modality is modality} == paths
+                assert len(paths) == len(listed[split, stem])
+            assert keys(records) == sorted(keys(records))
+        for record in dataset.train + tests:
+            assert record.identity == int(record.path.parent.name)
+            assert record.camera == (1 if record.modality is Modality.VISIBLE else 2)
+        assert not {record.identity for record in dataset.train} & {record.identity for record in tests}
+        divisions.add(frozenset(record.identity for record in tests))
+    assert len(divisions) > 3
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_loader_gives_the_sampler_s_pairs(made, workers):
-    pairs = pairs_of(made)
-    sampler = CrossModalityIdentitySampler(
-        pairs.visible_identities,
-        pairs.infrared_identities,
-        identities_per_batch=2,
-        images_per_identity=2,
-        generator=torch.Generator().manual_seed(3),
-    )
-    expected = list(sampler)
-    sampler.generator.manual_seed(3)
-    loaded = list(DataLoader(pairs, batch_sampler=sampler, num_workers=workers))
-    assert len(loaded) == len(expected) == len(sampler)
-    for (visible, infrared, labels), batch in zip(loaded, expected):
-        assert labels.tolist() == [pairs.visible_identities[i] for i, _ in batch]
-        torch.testing.assert_close(visible, torch.stack([pairs[pair][0] for pair in batch]))
-        torch.testing.assert_close(infrared, torch.stack([pairs[pair][1] for pair in batch]))
+def test_llcm_records(made_llcm):
+    dataset = LLCM(made_llcm)
+    assert {record.identity for record in dataset.train} == {1, 2, 3, 4}
+    for modality, tests, cameras in (
+        (Modality.VISIBLE, dataset.test_visible, range(1, 10)),
+        (Modality.INFRARED, dataset.test_infrared, (1, 2, 4, 5, 6, 7, 8, 9)),
+    ):
+        expected = {(camera, identity) for camera in cameras for identity in (5, 6, 7)}
+        assert {(record.camera, record.identity) for record in tests} == expected
+        assert len(tests) == 2 * len(expected)
+        assert {record.modality for record in tests} == {modality}
+        trained = [record for record in dataset.train if record.modality is modality]
+        assert {record.camera for record in trained} == set(cameras)
+        assert len(trained) == 2 * 4 * len(cameras)
+    for record in dataset.test_visible:
+        assert record.path.parent == made_llcm / "test_vis" / f"cam{record.camera}" / f"{record.identity:04d}"
+    assert keys(dataset.train) == sorted(keys(dataset.train))
+
+
+def edit(name, change):
+    """A damage: replace the text of a split file."""
+
+    def damage(root):
+        path = root / "idx" / name
+        path.write_text(change(path.read_text()))
+
+    return damage
+
+
+def missing(name):
+    return lambda root: (root / name).unlink()
+
+
+def first_path(name):
+    """A damage: delete the first image of a list."""
+    return lambda root: (root / (root / "idx" / name).read_text().split()[0]).unlink()
+
+
+def repeat_first(text):
+    return text + text.splitlines()[0] + "\n"
+
+
+LIST = "train_visible_1.txt"
+LINES = r"idx/train_visible_1.txt must list '<folder>/<identity>/<image> <label>' on every line, got \['line 1: "
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (
+            shutil.rmtree,
+            FileNotFoundError,
+            r"root must be the folder of RegDB, got .*RegDB'. (?s:.*)Thermal/<id",
+        ),
+        (missing("idx/" + LIST), FileNotFoundError, "root must hold idx/train_visible_1.txt, got 'no such file'. Exp"),
+        (edit(LIST, lambda text: " \n"), ValueError, "idx/train_visible_1.txt must list an image, got 'an empty file'"),
+        (edit(LIST, lambda text: text.replace(" ", ",")), ValueError, LINES),
+        (edit(LIST, lambda text: text.replace("/", "\\")), ValueError, LINES),
+        (edit(LIST, lambda text: text.replace(" 0", "")), ValueError, LINES),
+        (edit(LIST, lambda text: text.replace(" 0", " a")), ValueError, LINES),
+        (edit(LIST, lambda text: text.replace(" 0", " 1")), ValueError, "must give each identity a label of its own"),
+        (edit(LIST, repeat_first), ValueError, r"idx/train_visible_1.txt must list an image once, got \['Visible/"),
+        (first_path(LIST), FileNotFoundError, r'must hold the images that idx/train_visible_1.txt lists, got "no \['),
+        (
+            lambda root: shutil.copy(root / "idx/train_thermal_1.txt", root / "idx/test_thermal_1.txt"),
+            ValueError,
+            "root must train and test on different identities, got ",
+        ),
+    ],
+)
+def test_damaged_regdb(regdb, damage, error, message):
+    damage(regdb)
+    with pytest.raises(error, match=message):
+        RegDB(regdb)
+
+
+@pytest.mark.parametrize("trial", [0, 11, 1.0, "1"])
+def test_regdb_has_ten_trials(made_regdb, trial):
+    with pytest.raises(ValueError, match=f"trial must be a whole number from 1 to 10, got {trial!r}"):
+        RegDB(made_regdb, trial)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (
+            shutil.rmtree,
+            FileNotFoundError,
+            r"root must be the folder of LLCM, got .*LLCM'. (?s:.*)test_nir/cam1",
+        ),
+        (missing("idx/test_id.txt"), FileNotFoundError, "root must hold idx/test_id.txt, got 'no such file'"),
+        (edit("test_id.txt", lambda text: ""), ValueError, r"idx/test_id must list identities by number, from 1, got"),
+        (edit("test_id.txt", lambda text: "5,99"), FileNotFoundError, r"identity in test_id, got 'none of \[99\]'"),
+        (edit("test_id.txt", lambda text: "4,5"), FileNotFoundError, r"identity in test_id, got 'none of \[4\]'"),
+        (
+            edit("train_nir.txt", lambda text: text.replace("_c01_", "_1_")),
+            FileNotFoundError,
+            "must hold the images that idx/train_nir.txt lists",
+        ),
+        (
+            lambda root: [shutil.rmtree(root / f"test_nir/cam{camera}") for camera in (1, 2, 4, 5, 6, 7, 8, 9)],
+            FileNotFoundError,
+            "root must hold infrared images of the test identities, got 0",
+        ),
+    ],
+)
+def test_damaged_llcm(llcm, damage, error, message):
+    damage(llcm)
+    with pytest.raises(error, match=message):
+        LLCM(llcm)
+
+
+def test_llcm_needs_cameras_in_names(llcm):
+    path = next((llcm / "nir" / "0001").iterdir())
+    path.rename(path.with_name("image.jpg"))
+    edit("train_nir.txt", lambda text: text.replace(path.name, "image.jpg"))(llcm)
+    with pytest.raises(ValueError, match=r"idx/train_nir.txt must name the camera of every image, .*'image.jpg'"):
+        LLCM(llcm)
+
+
+def test_llcm_people_whom_cameras_have_not_seen(llcm):
+    shutil.rmtree(llcm / "test_vis" / "cam2" / "0005")
+    shutil.rmtree(llcm / "test_nir" / "cam4")
+    dataset = LLCM(llcm)
+    assert len(dataset.test_visible) == 2 * (9 * 3 - 1)
+    assert {record.camera for record in dataset.test_infrared} == {1, 2, 5, 6, 7, 8, 9}
+
+
+# Counts
+
+
+@pytest.mark.parametrize("reader", [SYSUMM01, RegDB, LLCM])
+def test_counts(reader, made, made_regdb, made_llcm):
+    dataset = reader({SYSUMM01: made, RegDB: made_regdb, LLCM: made_llcm}[reader])
+    counts, visible, infrared = dataset.counts(), dataset.test_visible, dataset.test_infrared
+    assert counts["training identities"] == 4
+    assert counts["test identities"] == 3
+    assert counts["training visible images"] + counts["training infrared images"] == len(dataset.train)
+    assert (counts["test visible images"], counts["test infrared images"]) == (len(visible), len(infrared))
+    for camera in {record.camera for record in visible + infrared}:
+        taken = [record for record in visible + infrared if record.camera == camera]
+        assert counts[f"test images of camera {camera}"] == len(taken)
+    assert reader.published["training visible images"] > 2000
+
+
+def test_report_of_counts(made_regdb, monkeypatch):
+    report = check_dataset(RegDB(made_regdb))
+    assert not report.complete
+    assert str(report).splitlines() == [
+        "RegDB: counts differ from the published ones",
+        "                               found  published",
+        "training identities                4        206  ←",
+        "training visible images            8       2060  ←",
+        "training infrared images           8       2060  ←",
+        "test identities                    3        206  ←",
+        "test visible images                6       2060  ←",
+        "test infrared images               6       2060  ←",
+    ]
+    monkeypatch.setattr(RegDB, "published", {"training identities": 4, "test visible images": 6})
+    report = check_dataset(RegDB(made_regdb))
+    assert report.complete
+    assert "all counts are the published ones" in str(report)
+    assert "←" not in str(report)
+
+
+def test_published_counts_agree_with_each_other():
+    for reader in (SYSUMM01, RegDB, LLCM):
+        counts = reader.published
+        for split in ("training", "test"):
+            images = counts[f"{split} visible images"] + counts[f"{split} infrared images"]
+            cameras = [count for what, count in counts.items() if what.startswith(f"{split} images of camera")]
+            assert sum(cameras) in {0, images}
+    assert sum(count for what, count in LLCM.published.items() if what.endswith("images")) == 46_767

@@ -41,6 +41,72 @@ def test_batches_are_aligned_and_even(visible, infrared, p, k, batches):
     assert max(counts) - min(counts) <= 1
 
 
+@settings(max_examples=100, deadline=None)
+@given(LABELS, LABELS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 8), st.booleans())
+def test_processes_share_an_epoch(visible, infrared, p, replicas, k, extra, replacement):
+    shared = set(visible) & set(infrared)
+    assume(p <= len(shared))
+    options = {
+        "identities_per_batch": p,
+        "images_per_identity": k,
+        "batches_per_epoch": replicas + extra,
+        "num_replicas": replicas,
+        "replacement": replacement,
+    }
+    samplers = [seeded(visible, infrared, rank=rank, **options) for rank in range(replicas)]
+    for epoch in range(2):
+        by_rank = [list(sampler) for sampler in samplers]
+        assert {len(batches) for batches in by_rank} == {len(samplers[0])} == {(replicas + extra) // replicas}
+        together = list(samplers[0]._epoch(epoch))
+        assert [batch for step in zip(*by_rank) for batch in step] == together  # each of them once
+        people = [Counter(visible[i] for batch in step for i, _ in batch) for step in zip(*by_rank)]
+        if p * replicas <= len(shared):  # the batches of a step are of different people
+            assert all(set(counts.values()) == {k} for counts in people)
+        appearances = sum(people, Counter())
+        assert max(appearances[i] for i in shared) - min(appearances[i] for i in shared) <= k
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_goes_on_in_the_middle_of_an_epoch(replicas):
+    labels = torch.arange(20).repeat(5)
+    options = {"num_replicas": replicas, "rank": replicas - 1, "identities_per_batch": 2}
+    epochs = [list(epoch) for sampler in [seeded(labels, labels, **options)] for epoch in (sampler, sampler, sampler)]
+    resumed = seeded(labels, labels, **options)
+    resumed.set_epoch(1, first_batch=2)
+    assert [list(resumed), list(resumed)] == [epochs[1][2:], epochs[2]]
+    resumed.set_epoch(1, first_batch=len(resumed))
+    assert [list(resumed), list(resumed)] == [[], epochs[2]]
+    with pytest.raises(ValueError, match=f"first_batch must be from 0 to {len(resumed)}, got {len(resumed) + 1}"):
+        resumed.set_epoch(1, len(resumed) + 1)
+    with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
+        resumed.set_epoch(-1)
+
+
+def test_asking_for_an_iterator_begins_no_epoch():
+    labels = torch.arange(20).repeat(5)
+    sampler, other = seeded(labels, labels), seeded(labels, labels)
+    iter(sampler)  # as a data loader with workers does
+    assert list(sampler) == list(other)
+
+
+def test_an_epoch_that_was_broken_off_is_over():
+    labels = torch.arange(20).repeat(5)
+    sampler, other = seeded(labels, labels), seeded(labels, labels)
+    next(iter(sampler))
+    list(other)
+    assert list(sampler) == list(other)
+
+
+def test_replacement():
+    labels = torch.arange(8).repeat_interleave(4)
+    sampler = seeded(labels, labels, replacement=True)
+    drawn = [i for _ in range(50) for batch in sampler for i, _ in batch]
+    fours = [frozenset(drawn[start : start + 4]) for start in range(0, len(drawn), 4)]
+    share = sum(len(four) == 4 for four in fours) / len(fours)
+    assert 0.02 < share < 0.25  # 4! / 4⁴ = 9 % of the draws repeat none
+    assert set(drawn) == set(range(32))
+
+
 def test_same_seed_same_epochs_and_every_epoch_differs():
     labels = torch.arange(20).repeat(5)
     one, other = seeded(labels, labels, seed=1), seeded(labels, labels, seed=1)
@@ -76,7 +142,13 @@ def test_length_of_an_epoch(visible, infrared, expected):
         ({}, "identities_per_batch must be at most 5, the identities seen in both modalities, got 8."),
         ({"identities_per_batch": 0}, "identities_per_batch must be at least 1, got 0"),
         ({"identities_per_batch": 2, "images_per_identity": 0}, "images_per_identity must be at least 1, got 0"),
-        ({"identities_per_batch": 2, "batches_per_epoch": 0}, "batches_per_epoch must be at least 1, got 0"),
+        ({"identities_per_batch": 2, "batches_per_epoch": 0}, "batches_per_epoch must be at least 1, one for each pro"),
+        (
+            {"identities_per_batch": 2, "batches_per_epoch": 2, "num_replicas": 3},
+            "batches_per_epoch must be at least 3, one for each process, got 2",
+        ),
+        ({"identities_per_batch": 2, "num_replicas": 0}, "num_replicas must be at least 1, got 0"),
+        ({"identities_per_batch": 2, "rank": 1}, "rank must be from 0 to 0, got 1"),
     ],
 )
 def test_errors(options, message):

@@ -5,9 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
-from vireid.data import synthetic
+from vireid.data import LLCM, SYSUMM01, RegDB, synthetic
 from vireid.data.synthetic import generate_synthetic
 from vireid.modality import Modality
 
@@ -39,7 +40,7 @@ def photograph(identity, modality, frame=1, camera=1, size=(48, 24), difficulty=
 def test_sysu_mm01_has_its_folders_and_split_files(sysu):
     images = {f"cam{c}/{i:04d}/{f:04d}.jpg" for c, i, f in product(range(1, 7), range(1, 7), (1, 2))}
     splits = {"exp/train_id.txt": "1,2,3\n", "exp/val_id.txt": "4\n", "exp/test_id.txt": "5,6\n"}
-    assert set(files(sysu)) == images | set(splits)
+    assert set(files(sysu)) == images | set(splits) | {"exp/rand_perm_cam.mat"}
     assert {name: (sysu / name).read_text() for name in splits} == splits
 
 
@@ -53,8 +54,8 @@ def test_images_are_rgb_jpegs_with_content_and_gray_exactly_where_infrared(sysu)
 
 
 def test_a_quarter_of_the_training_identities_is_for_validation(tmp_path):
-    lists = synthetic._sysu_mm01(range(1, 101), range(101, 161), range(1, 2), 0)[1]
-    counts = {name: len(text.split(",")) for name, text in lists.items()}
+    lists = synthetic._sysu_mm01(range(1, 101), range(101, 161), [], range(1, 2), 0)[1]
+    counts = {name: len(text.split(b",")) for name, text in lists.items() if name.endswith(".txt")}
     assert counts == {"exp/train_id.txt": 75, "exp/val_id.txt": 25, "exp/test_id.txt": 60}
 
 
@@ -104,6 +105,49 @@ def test_llcm_has_nine_visible_and_eight_infrared_cameras(tmp_path):
         assert len(tests) == 2 * len(cameras)
 
 
+def test_official_orders_are_read_as_those_of_the_real_data_set(tmp_path):
+    root = generate_synthetic(tmp_path / "people", **SMALL | {"images_per_camera": 3, "absence": 0.5})
+    cells = scipy.io.loadmat(root / "exp/rand_perm_cam.mat")["rand_perm_cam"]
+    assert (cells.shape, cells[0, 0].shape) == ((6, 1), (6, 1))
+    for camera, identity in product(range(1, 7), range(1, 7)):
+        order = cells[camera - 1, 0][identity - 1, 0]
+        if (root / f"cam{camera}" / f"{identity:04d}").is_dir():
+            assert (np.sort(order) == [1, 2, 3]).all()
+            assert order.shape == (10, 3)
+            assert len(np.unique(order, axis=0)) > 1
+        else:
+            assert order.size == 0
+    permutations = SYSUMM01(root).gallery_permutations()
+    assert {order.shape for order in permutations.values()} == {(10, 3)}
+
+
+@pytest.mark.parametrize("layout", ["sysu-mm01", "regdb", "llcm"])
+def test_absence(tmp_path, layout):
+    arguments = SMALL | {"test_identities": 8, "images_per_camera": 1, "absence": 0.6}
+    root = generate_synthetic(tmp_path / "people", layout, **arguments)
+    dataset = READERS[layout](root)
+    for records in (dataset.train, dataset.test_visible + dataset.test_infrared):
+        for modality in (Modality.VISIBLE, Modality.INFRARED):
+            seen = {(record.identity, record.camera) for record in records if record.modality is modality}
+            people = {record.identity for record in records}
+            assert {identity for identity, _ in seen} == people  # each in one camera of each modality at least
+            cameras = len(synthetic._CAMERAS[layout][modality])
+            assert cameras == 1 or len(people) <= len(seen) < 0.8 * cameras * len(people)
+
+
+def test_cameras(tmp_path):
+    root = generate_synthetic(tmp_path / "people", **SMALL, cameras=[2, 6])
+    assert {path.name for path in root.glob("cam*")} == {"cam2", "cam6"}
+    assert len(SYSUMM01(root).train) == 4 * 2 * 2
+    rule = r"cameras must be cameras of the layout, one of each modality at least, got \[{}\]. visible: \(1, "
+    for cameras in ([1, 2], [3, 7], []):
+        with pytest.raises(ValueError, match=rule.format(str(cameras)[1:-1])):
+            generate_synthetic(tmp_path / "other", **SMALL, cameras=cameras)
+
+
+READERS = {"sysu-mm01": SYSUMM01, "regdb": RegDB, "llcm": LLCM}
+
+
 # Determinism
 
 
@@ -116,6 +160,10 @@ def test_bytes_depend_on_neither_process_nor_order_nor_number(sysu, tmp_path):
     ours, theirs = files(sysu), files(tmp_path / "people")
     shared = [name for name in theirs if name.endswith(".jpg")]
     assert len(shared) == 6 * 5
+    root = generate_synthetic(
+        tmp_path / "again", train_identities=3, test_identities=2, images_per_camera=1, size=(48, 24)
+    )
+    assert files(root) == theirs  # split files included
     assert all(ours[name] == theirs[name] for name in shared)
 
 

@@ -10,6 +10,7 @@ import colorsys
 import math
 import multiprocessing
 import os
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
@@ -34,6 +35,8 @@ def generate_synthetic(
     train_identities: int = 100,
     test_identities: int = 60,
     images_per_camera: int = 10,
+    cameras: Sequence[int] | None = None,
+    absence: float = 0.0,
     size: tuple[int, int] = (288, 144),
     difficulty: float = 0.5,
     seed: int = 0,
@@ -54,6 +57,9 @@ def generate_synthetic(
         train_identities: Identities to train on, at least 2; SYSU-MM01 holds a quarter of them out for validation.
         test_identities: Identities to test on; RegDB divides all identities anew in each of its ten trials.
         images_per_camera: Images of each identity from each camera; ten allow the multi-shot galleries of SYSU-MM01.
+        cameras: Which of the layout's cameras there are, by number; by default all.
+        absence: Share of an identity's cameras, from 0 to 1, that have not seen it, as is normal in the real data sets;
+            one camera of each modality always has.
         size: (height, width) of the images in pixels.
         difficulty: Strength of everything that differs between images of a person, from 0 to 1.
         seed: Another seed draws other people, cameras and images.
@@ -87,16 +93,18 @@ def generate_synthetic(
     remedy = "Delete it or choose another one."
     require(vacant, "root", "be a new or an empty folder", str(root), remedy, error=FileExistsError)
 
+    require(0 <= absence <= 1, "absence", "be between 0 and 1", absence)
     train, test = range(1, train_identities + 1), range(train_identities + 1, train_identities + test_identities + 1)
-    shots, lists = _LAYOUTS[layout](train, test, range(1, images_per_camera + 1), seed)
+    sightings = _sightings(layout, [*train, *test], cameras, absence, seed)
+    shots, lists = _LAYOUTS[layout](train, test, sightings, range(1, images_per_camera + 1), seed)
     write = partial(_write_image, size=(size[0], size[1]), difficulty=difficulty, seed=seed)
     root.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
         unfinished = Path(temporary, root.name)
         for folder in {(unfinished / path).parent for path in [*lists, *(shot.path for shot in shots)]}:
             folder.mkdir(parents=True, exist_ok=True)
-        for path, text in lists.items():
-            (unfinished / path).write_text(text, newline="\n")
+        for path, content in lists.items():
+            (unfinished / path).write_bytes(content)
         if workers == 1:
             for shot in shots:
                 write(unfinished, shot)
@@ -120,64 +128,114 @@ class _Shot(NamedTuple):
     modality: Modality
 
 
-_Layout = tuple[list[_Shot], dict[str, str]]  # the images, and the split files' names and texts
+_Layout = tuple[list[_Shot], dict[str, bytes]]  # the images, and the split files' names and contents
+_Sightings = list[tuple[int, int, Modality]]  # identity, camera and modality
+_VISIBLE, _INFRARED = Modality.VISIBLE, Modality.INFRARED
+_CAMERAS: dict[str, dict[Modality, tuple[int, ...]]] = {
+    "sysu-mm01": {_VISIBLE: (1, 2, 4, 5), _INFRARED: (3, 6)},
+    "regdb": {_VISIBLE: (1,), _INFRARED: (2,)},
+    "llcm": {_VISIBLE: tuple(range(1, 10)), _INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)},
+}
 
 
-def _sysu_mm01(train: range, test: range, frames: range, seed: int) -> _Layout:
-    del seed  # the people are drawn from it; who is for testing need not be
-    visible, infrared = Modality.VISIBLE, Modality.INFRARED
+def _sightings(
+    layout: str, identities: Sequence[int], cameras: Sequence[int] | None, absence: float, seed: int
+) -> _Sightings:
+    """Which camera has seen whom in which modality."""
+    known = _CAMERAS[layout]
+    every = {camera for of_modality in known.values() for camera in of_modality}
+    chosen = every if cameras is None else set(cameras)
+    fits = chosen <= every and all(chosen & set(of_modality) for of_modality in known.values())
+    rule = "be cameras of the layout, one of each modality at least"
+    require(fits, "cameras", rule, cameras, "; ".join(f"{mode.value}: {all_}" for mode, all_ in known.items()))
+    sightings = []
+    for (modality, of_modality), identity in product(known.items(), identities):
+        present = sorted(chosen & set(of_modality))
+        rng = default_rng((seed, 5, identity, list(known).index(modality)))
+        seen = [camera for camera in present if rng.random() >= absence]
+        sightings += [(identity, camera, modality) for camera in seen or [int(rng.choice(present))]]
+    return sightings
+
+
+def _sysu_mm01(train: range, test: range, sightings: _Sightings, frames: range, seed: int) -> _Layout:
     shots = [
-        _Shot(
-            f"cam{camera}/{identity:04d}/{frame:04d}.jpg",
-            identity,
-            camera,
-            frame,
-            infrared if camera in {3, 6} else visible,
-        )
-        for camera, identity, frame in product(range(1, 7), [*train, *test], frames)
+        _Shot(f"cam{camera}/{identity:04d}/{frame:04d}.jpg", identity, camera, frame, modality)
+        for (identity, camera, modality), frame in product(sightings, frames)
     ]
     held_out = max(1, len(train) // 4)
     splits = {"train": train[:-held_out], "val": train[-held_out:], "test": test}
-    return shots, {f"exp/{split}_id.txt": _one_line(identities) for split, identities in splits.items()}
+    lists = {f"exp/{split}_id.txt": _one_line(identities) for split, identities in splits.items()}
+    seen = {(camera, identity) for identity, camera, _ in sightings}
+    orders = [
+        [
+            default_rng((seed, 6, camera, identity)).permuted(np.tile(frames, (10, 1)), axis=1)
+            if (camera, identity) in seen
+            else np.empty((0, 0), int)
+            for identity in [*train, *test]
+        ]
+        for camera in range(1, 7)
+    ]
+    return shots, {**lists, "exp/rand_perm_cam.mat": _mat_of_cells("rand_perm_cam", orders)}
 
 
-def _regdb(train: range, test: range, frames: range, seed: int) -> _Layout:
+def _regdb(train: range, test: range, sightings: _Sightings, frames: range, seed: int) -> _Layout:
+    stems = {_VISIBLE: "visible", _INFRARED: "thermal"}
+
     def path(stem: str, identity: int, frame: int) -> str:
         return f"{stem.title()}/{identity}/person_{stem[0]}_{frame:05d}_{identity}.bmp"
 
-    people, stems = [*train, *test], {"visible": Modality.VISIBLE, "thermal": Modality.INFRARED}
     shots = [
-        _Shot(path(stem, identity, frame), identity, camera, frame, stems[stem])
-        for (camera, stem), identity, frame in product(enumerate(stems, 1), people, frames)
+        _Shot(path(stems[modality], identity, frame), identity, camera, frame, modality)
+        for (identity, camera, modality), frame in product(sightings, frames)
     ]
     lists = {}
     for trial in range(1, 11):
-        shuffled = default_rng((seed, 4, trial)).permutation(people).tolist()
+        shuffled = default_rng((seed, 4, trial)).permutation([*train, *test]).tolist()
         splits = {"train": sorted(shuffled[: len(train)]), "test": sorted(shuffled[len(train) :])}
-        for split, stem in product(splits, stems):
+        for split, stem in product(splits, stems.values()):
             lines = product(enumerate(splits[split]), frames)
             text = "".join(f"{path(stem, identity, frame)} {label}\n" for (label, identity), frame in lines)
-            lists[f"idx/{split}_{stem}_{trial}.txt"] = text
+            lists[f"idx/{split}_{stem}_{trial}.txt"] = text.encode()
     return shots, lists
 
 
-def _llcm(train: range, test: range, frames: range, seed: int) -> _Layout:
-    del seed
-    shots, lists = [], {"idx/test_id.txt": _one_line(test)}
-    for stem, modality in [("vis", Modality.VISIBLE), ("nir", Modality.INFRARED)]:
-        cameras = [camera for camera in range(1, 10) if (stem, camera) != ("nir", 3)]
-        lists[f"idx/train_{stem}.txt"] = ""
-        for identity, camera, frame in product([*train, *test], cameras, frames):
-            folder = f"{stem}/{identity:04d}" if identity in train else f"test_{stem}/cam{camera}/{identity:04d}"
-            path = f"{folder}/{identity:04d}_c{camera:02d}_f{frame:04d}_{stem}.jpg"
-            shots.append(_Shot(path, identity, camera, frame, modality))
-            if identity in train:
-                lists[f"idx/train_{stem}.txt"] += f"{path} {identity - 1}\n"
-    return shots, lists
+def _llcm(train: range, test: range, sightings: _Sightings, frames: range, seed: int) -> _Layout:
+    del seed  # the people are drawn from it; who is for testing need not be
+    shots, lines = [], {"vis": "", "nir": ""}
+    for (identity, camera, modality), frame in product(sightings, frames):
+        stem = "vis" if modality is _VISIBLE else "nir"
+        folder = f"{stem}/{identity:04d}" if identity in train else f"test_{stem}/cam{camera}/{identity:04d}"
+        path = f"{folder}/{identity:04d}_c{camera:02d}_s000000_f{frame:04d}_{stem}.jpg"
+        shots.append(_Shot(path, identity, camera, frame, modality))
+        if identity in train:
+            lines[stem] += f"{path} {identity - 1}\n"
+    lists = {f"idx/train_{stem}.txt": text.encode() for stem, text in lines.items()}
+    return shots, {**lists, "idx/test_id.txt": _one_line(test)}
 
 
-def _one_line(identities: Iterable[int]) -> str:
-    return ",".join(map(str, identities)) + "\n"
+def _one_line(identities: Iterable[int]) -> bytes:
+    return (",".join(map(str, identities)) + "\n").encode()
+
+
+def _mat_of_cells(name: str, cells: list[list[NDArray[np.int64]]]) -> bytes:
+    """A MATLAB 5 file of one column of cells, each a column of cells with a matrix, as rand_perm_cam.mat is.
+
+    scipy writes such files, but is no core dependency, and puts the time of writing into them.
+    """
+
+    def element(kind: int, content: bytes) -> bytes:
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    def array(kind: int, shape: tuple[int, ...], content: bytes, name: str = "") -> bytes:
+        flags = element(6, struct.pack("<II", kind, 0))
+        return element(14, flags + element(5, struct.pack("<II", *shape)) + element(1, name.encode()) + content)
+
+    def matrix(values: NDArray[np.int64]) -> bytes:
+        return array(11, values.shape, element(4, values.astype("<u2").tobytes("F")))  # of unsigned 16-bit integers
+
+    columns = [array(1, (len(column), 1), b"".join(map(matrix, column))) for column in cells]
+    header = b"MATLAB 5.0 MAT-file, drawn by vireid".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
+    return header + array(1, (len(cells), 1), b"".join(columns), name)
 
 
 _LAYOUTS = {"sysu-mm01": _sysu_mm01, "regdb": _regdb, "llcm": _llcm}
