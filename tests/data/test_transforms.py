@@ -1,10 +1,18 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn.functional import pad
+from torchvision.transforms import v2
 
 from vireid.data import (
     ChannelAdaptiveGray,
     ChannelErasing,
     ChannelExchange,
+    Normalize,
+    RandomFlip,
+    RandomPadCrop,
+    TwoViews,
     create_test_transform,
     create_train_transform,
 )
@@ -63,6 +71,110 @@ def test_channel_erasing_fills_rectangles_of_the_stated_sizes():
     assert aspect.median() > 1.5  # height to width is uniform from 0.3 to 3.3, so most rectangles are tall
     # Rectangles lie everywhere: every pixel is erased now and then.
     assert inside.any(0).all()
+
+
+def shifts_of(image, padding):
+    """Every image that a shift can make, by how far it moves down and right."""
+    height, width = image.shape[-2:]
+    padded = pad(image, (padding,) * 4)
+    return {
+        (padding - y, padding - x): padded[:, y : y + height, x : x + width]
+        for y in range(2 * padding + 1)
+        for x in range(2 * padding + 1)
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_shifts_are_drawn_alike_and_image_by_image(dtype):
+    image = torch.arange(1, 3 * 6 * 5 + 1).view(3, 6, 5).to(dtype)
+    possible = shifts_of(image, 2)
+    batch = RandomPadCrop(2)(image.repeat(2500, 1, 1, 1))
+    alone = torch.stack([RandomPadCrop(2)(image) for _ in range(2500)])
+    for results in (batch, alone):
+        assert results.dtype == dtype
+        counts = {shift: (results == expected).flatten(1).all(1).sum().item() for shift, expected in possible.items()}
+        assert sum(counts.values()) == 2500
+        assert min(counts.values()) > 60  # 100 each
+        assert max(counts.values()) < 145
+    strided = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # as read_image gives it
+    shifted = RandomPadCrop(2)(strided)
+    assert any(torch.equal(shifted, expected) for expected in possible.values())
+    assert torch.equal(RandomPadCrop(0)(image), image)
+
+
+def test_flips_are_drawn_image_by_image():
+    images = torch.rand(2000, 3, 4, 3)
+    for results in (RandomFlip(0.3)(images), torch.stack([RandomFlip(0.3)(image) for image in images])):
+        mirrored = (results == images.flip(-1)).flatten(1).all(1)
+        assert ((results == images).flatten(1).all(1) ^ mirrored).all()
+        assert mirrored.float().mean().item() == pytest.approx(0.3, abs=0.04)
+
+
+def test_normalize_equals_torchvision_s():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, 3, 1, 1)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])(images)
+    torch.testing.assert_close(Normalize()(images), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(Normalize(mean, std)(images[0]), expected[0], rtol=0, atol=1e-6)
+    assert Normalize((0, 0, 0), (1, 1, 1))(images).max() == 1
+    assert Normalize().state_dict() == {}
+
+
+def test_two_views():
+    image = torch.rand(3, 4, 4)
+    views = TwoViews(torch.neg, torch.exp)(image)
+    assert torch.equal(views, torch.stack([-image, image.exp()]))
+    assert TwoViews(torch.neg, torch.exp)(image.repeat(5, 1, 1, 1)).shape == (5, 2, 3, 4, 4)
+
+
+def test_recipes():
+    image = (255 * torch.rand(3, 96, 48)).byte()
+    plain = create_test_transform((96, 48))(image)
+    possible = [*shifts_of(image, 3).values()]
+    possible = torch.stack([create_test_transform((96, 48))(x) for y in possible for x in (y, y.flip(-1))])
+    for modality in ("visible", "infrared"):
+        for _ in range(20):
+            result = create_train_transform(modality, (96, 48), recipe="agw")(image)
+            assert (result == possible).flatten(1).all(1).any()
+    torch.manual_seed(1)
+    views = create_train_transform("visible", (96, 48), recipe="caj", padding=0)
+    results = torch.stack([views(image) for _ in range(200)])
+    assert results.shape == (200, 2, 3, 96, 48)
+    first, second = results.unbind(1)
+    assert (second == second[:, :1]).all()  # exchanged always
+    whole = [(x == plain).flatten(1).all(1) | (x == plain.flip(-1)).flatten(1).all(1) for x in (first, second)]
+    assert whole[0].float().mean().item() == pytest.approx(0.5, abs=0.12)  # the others are erased
+    assert not whole[1].any()
+    single = create_train_transform("infrared", (96, 48), recipe="caj")(image)
+    assert single.shape == (3, 96, 48)
+
+
+def test_lanczos_is_pillow_s():
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize((12, 24), Image.Resampling.LANCZOS))
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    result = create_test_transform((24, 12), interpolation="lanczos")(image)
+    assert torch.equal(result, Normalize()(torch.from_numpy(expected.copy()).permute(2, 0, 1)))
+    others = [create_test_transform((24, 12), interpolation=name)(image) for name in ("bilinear", "bicubic")]
+    assert not torch.equal(*others)
+    assert not any(torch.equal(other, result) for other in others)
+    with pytest.raises(ValueError, match=r"images must be one image, 3 h w, for lanczos, got \(1, 3, 50, 30\)"):
+        create_test_transform((24, 12), interpolation="lanczos")(image[None])
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_presets_take_batches(modality, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    images = (255 * torch.rand(64, 3, 30, 20)).byte().to(device)
+    results = create_train_transform(modality, (24, 12))(images[:1].repeat(64, 1, 1, 1))
+    assert results.shape == (64, 3, 24, 12)
+    assert results.device.type == device
+    assert len({tuple(result.flatten().tolist()) for result in results}) > 40
+    torch.testing.assert_close(
+        create_test_transform((24, 12))(images)[5], create_test_transform((24, 12))(images[5]), rtol=0, atol=0.02
+    )
 
 
 @pytest.mark.parametrize("transform", [ChannelExchange(1.0), ChannelAdaptiveGray(1.0), ChannelErasing(1.0)])
@@ -150,6 +262,13 @@ def test_padding_can_be_chosen():
             r"images must have shape \(3, h, w\) or \(b, 3, h, w\), got \(1,",
         ),
         (lambda: ChannelErasing(fill=(0.5,)), r"fill must have a value for each of 3 channels, got \(0.5,\)"),
+        (
+            lambda: RandomPadCrop(4)(torch.rand(3, 8, 4)),
+            r"images must be wider and higher than padding = 4, got \(8, 4\)",
+        ),
+        (lambda: RandomFlip(-0.1), "p must be a probability from 0 to 1, got -0.1"),
+        (lambda: create_train_transform("visible", recipe="cajj"), "recipe must be one of .* Did you mean 'caj'?"),
+        (lambda: create_test_transform(interpolation="linear"), "interpolation must be .* Did you mean 'bilinear'?"),
         (lambda: create_test_transform(288), r"size must be \(height, width\) in whole pixels, got 288"),
         (lambda: create_test_transform((288, 0)), r"size must be \(height, width\) in whole pixels, got \(288, 0\)"),
         (lambda: create_train_transform("visible", (9.5, 8)), r"size must be \(height, width\) in whole pixels, got"),
@@ -166,6 +285,11 @@ def test_errors(make, message):
 def test_arithmetic_needs_floating_point(transform):
     with pytest.raises(TypeError, match="images must be floating point, got torch.uint8. Apply v2.ToDtype"):
         transform(torch.zeros(3, 4, 4, dtype=torch.uint8))
+
+
+def test_bytes_are_normalised():
+    with pytest.raises(TypeError, match="images must be uint8, got torch.float32"):
+        Normalize()(torch.zeros(3, 4, 4))
 
 
 @pytest.mark.parametrize(("size", "padding"), [((288, 24), 10), ((96, 24), 3)])

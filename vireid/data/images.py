@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from vireid._checks import require
 from vireid.modality import Modality
@@ -114,8 +114,8 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels: Tensor = pil_to_tensor(image.convert("RGB"))
-            return pixels
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            return torch.from_numpy(pixels).permute(2, 0, 1)  # not copied: whatever comes next copies it anyway
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damage
