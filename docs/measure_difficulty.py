@@ -36,7 +36,8 @@ def describe(records, describe_image):
     """Embed the images of records by a function."""
     embeddings = torch.stack([describe_image(read_image(record.path)) for record in records])
     identities = torch.tensor([record.identity for record in records])
-    return EmbeddingSet(embeddings, identities, torch.tensor([record.camera for record in records]))
+    cameras = torch.tensor([record.camera for record in records])
+    return EmbeddingSet(embeddings, identities, cameras, records[0].modality, describe_image.__name__)
 
 
 def main():

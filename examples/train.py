@@ -109,8 +109,9 @@ def evaluate(model, dataset, args):
     query, gallery = (
         extract_embeddings(
             model,
-            DataLoader(PersonImages(records, create_test_transform(tuple(args.size))), 128, num_workers=args.workers),
+            PersonImages(records, create_test_transform(tuple(args.size))),
             modality,
+            workers=args.workers,
         )
         for records, modality in ((dataset.test_infrared, "infrared"), (dataset.test_visible, "visible"))
     )

@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -20,60 +26,179 @@ class Model(nn.Module):
         return self.scale * images.mean((2, 3)) * (2 if modality == "infrared" else 1)
 
 
-def batches(sizes, value=1.0):
-    start = 0
-    for size in sizes:
-        numbers = torch.arange(start, start + size)
-        yield value * numbers[:, None, None, None].expand(-1, 3, 2, 2).float(), numbers, numbers % 6
-        start += size
+def images_of(count, value=1.0):
+    """Images of the colours 0, 1, …, with their number as identity."""
+    return [(torch.full((3, 2, 2), value * number), number, number % 6) for number in range(count)]
 
 
 def test_everything_arrives_in_order():
-    result = extract_embeddings(Model(), batches([3, 3, 1]), "infrared")
+    result = extract_embeddings(Model(), images_of(7), "infrared", batch_size=3)
     assert result.embeddings[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert result.identities.tolist() == list(range(7))
     assert result.cameras.tolist() == [0, 1, 2, 3, 4, 5, 0]
-    assert extract_embeddings(Model(), batches([3, 3, 1]), "visible").embeddings[:, 0].tolist() == list(range(7))
+    assert (result.modality, result.feature) == ("infrared", "Model.embed")
+    visible = extract_embeddings(Model(), images_of(7), "visible", batch_size=3, workers=2)
+    assert visible.embeddings[:, 0].tolist() == list(range(7))
 
 
 def test_runs_in_evaluation_mode_and_restores_the_modes():
     model = Model()
     model.inner.eval()
-    extract_embeddings(model, batches([2]), "visible")
+    extract_embeddings(model, images_of(2), "visible")
     assert model.modes == [(False, False, False)]
     assert (model.training, model.inner.training) == (True, False)
 
-    def failing():
-        yield from batches([2])
-        raise OSError("the disk is gone")
+    class Failing(list):
+        def __getitem__(self, index):
+            raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        extract_embeddings(model, failing(), "visible")
+        extract_embeddings(model, Failing(images_of(2)), "visible")
     assert (model.training, model.inner.training) == (True, False)
 
 
 def test_embeddings_can_be_trained_on():
-    result = extract_embeddings(Model(), batches([2]), "visible")
+    result = extract_embeddings(Model(), images_of(2), "visible")
     nn.Linear(3, 1)(result.embeddings).sum().backward()
 
 
 def test_equals_embedding_one_by_one():
     torch.manual_seed(0)
     model = MUN(5, "test_resnet", image_size=(64, 32))
-    images = torch.rand(5, 3, 64, 32)
-    labels = torch.arange(5)
-    result = extract_embeddings(
-        model, [(images[:3], labels[:3], labels[:3]), (images[3:], labels[3:], labels[3:])], "visible"
-    )
-    expected = torch.cat([model.eval().embed(image[None], "visible") for image in images])
+    images = [(torch.rand(3, 64, 32), label, label) for label in range(5)]
+    result = extract_embeddings(model, images, "visible", batch_size=3)
+    expected = torch.cat([model.eval().embed(image[None], "visible") for image, _, _ in images])
     torch.testing.assert_close(result.embeddings, expected)
+    mixed = extract_embeddings(model, images, "visible", autocast=torch.bfloat16)
+    assert mixed.feature == "MUN.embed, bfloat16"
+    assert 0 < (mixed.embeddings - expected).abs().max() < 0.05
+
+
+class Sides(nn.Module):
+    """Embeds the brightness of the left and of the right half, as a direction."""
+
+    def embed(self, images, modality):
+        halves = images.mean(1).chunk(2, dim=2)
+        return nn.functional.normalize(torch.stack([half.mean((1, 2)) for half in halves], dim=1))
+
+
+def test_flips():
+    image = torch.tensor([3.0, 4.0]).expand(3, 1, 2)
+    results = {
+        flip: extract_embeddings(Sides(), [(image, 0, 1)], "visible", flip=flip)
+        for flip in ("none", "mean", "mean-raw", "sum", "concatenate")
+    }
+    expected = {
+        "none": [0.6, 0.8],
+        "mean": [0.5**0.5] * 2,
+        "mean-raw": [0.7, 0.7],
+        "sum": [1.4, 1.4],
+        "concatenate": [0.6, 0.8, 0.8, 0.6],
+    }
+    for flip, values in expected.items():
+        assert results[flip].embeddings[0].tolist() == pytest.approx(values)
+    assert results["mean-raw"].feature == "Sides.embed, flip mean-raw"
 
 
 def test_device_type_and_labels_of_the_result():
-    result = extract_embeddings(Model().half(), batches([2, 1]), "visible", device="cpu")
+    result = extract_embeddings(Model().half(), images_of(3), "visible", device="cpu")
     assert result.embeddings.dtype == torch.float32
     assert result.embeddings.device.type == "cpu"
     assert not result.embeddings.is_inference()
+
+
+class Counted(Model):
+    """Counts the images that it embeds, and stops at one of them."""
+
+    def __init__(self, stop=None):
+        super().__init__()
+        self.stop = stop
+        self.seen = 0
+
+    def embed(self, images, modality):
+        for number in images[:, 0, 0, 0].tolist():
+            if number == self.stop:
+                raise KeyboardInterrupt
+            self.seen += 1
+        return super().embed(images, modality)
+
+    def extra_repr(self):
+        return ""
+
+
+class Fingerprinted(list):
+    def fingerprint(self):
+        return f"{len(self)} images"
+
+
+def test_cache_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr("vireid.evaluation.extraction._PART", 4)
+    images = Fingerprinted(images_of(10))
+    expected = extract_embeddings(Model(), images, "visible")
+    with pytest.raises(KeyboardInterrupt):
+        extract_embeddings(Counted(stop=9), images, "visible", batch_size=2, cache=tmp_path)
+    model = Counted()
+    result = extract_embeddings(model, images, "visible", batch_size=2, cache=tmp_path)
+    assert model.seen == 2  # the last part alone
+    for ours, theirs in zip(result[:3], expected[:3]):
+        assert torch.equal(ours, theirs)
+    model = Counted()
+    assert torch.equal(extract_embeddings(model, images, "visible", cache=tmp_path)[0], expected[0])
+    assert model.seen == 0
+    for kept in tmp_path.rglob("*.pt"):
+        kept.write_bytes(kept.read_bytes()[:50])  # damaged: made anew
+    assert torch.equal(extract_embeddings(model, images, "visible", cache=tmp_path)[0], expected[0])
+    assert model.seen == 10
+
+
+@pytest.mark.parametrize("change", ["weights", "modality", "flip", "autocast", "images"])
+def test_cache_is_of_one_model_and_its_data(tmp_path, change):
+    images, model = Fingerprinted(images_of(5)), Counted()
+    extract_embeddings(model, images, "visible", cache=tmp_path)
+    if change == "weights":
+        model.scale.data += 1
+    images = Fingerprinted(images_of(6)) if change == "images" else images
+    options = {"flip": {"flip": "mean"}, "autocast": {"autocast": torch.bfloat16}}.get(change, {})
+    modality = "infrared" if change == "modality" else "visible"
+    expected = extract_embeddings(model, images, modality, **options)
+    model.seen = 0
+    assert torch.equal(extract_embeddings(model, images, modality, cache=tmp_path, **options)[0], expected[0])
+    assert model.seen >= 5
+
+
+def test_what_is_cached_has_a_fingerprint(tmp_path):
+    with pytest.raises(TypeError, match=r"images must have a fingerprint\(\) to be kept by, .*, got 'list'"):
+        extract_embeddings(Model(), images_of(2), "visible", cache=tmp_path)
+
+
+def test_progress(capsys):
+    extract_embeddings(Model(), images_of(7), "infrared", batch_size=3, progress=True)
+    assert "infrared images: 100%" in capsys.readouterr().err
+
+
+SEVERAL = """
+    import torch, torch.distributed as dist
+    from tests.evaluation.test_extraction import Model, images_of
+    from vireid.evaluation import extract_embeddings
+
+    dist.init_process_group("gloo")
+    for count in (7, 1):
+        expected = [float(number) for number in range(count)]
+        result = extract_embeddings(Model(), images_of(count), "visible", batch_size=2)
+        assert result.embeddings[:, 0].tolist() == expected, result
+        assert result.identities.tolist() == list(range(count))
+    dist.destroy_process_group()
+"""
+
+
+def test_processes_share_the_work(tmp_path):
+    (tmp_path / "several.py").write_text(textwrap.dedent(SEVERAL))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [*command, str(tmp_path / "several.py")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 class Broken(Model):
@@ -86,20 +211,23 @@ class Broken(Model):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="batches must hold an image, got 0"):
+    with pytest.raises(ValueError, match="images must hold an image, got 0"):
         extract_embeddings(Model(), [], "visible")
-    with pytest.raises(ValueError, match=r"batches.embeddings\[0\] must be finite, got nan"):
-        extract_embeddings(Model(), batches([3], torch.nan), "visible")
-    with pytest.raises(ValueError, match=r"batches.embeddings\[4\] must be finite, got inf"):  # 4: counted over batches
-        extract_embeddings(Broken(lambda x: torch.where(x == 4, torch.inf, x)), batches([3, 3]), "visible")
-    with pytest.raises(ValueError, match=r"batches.embeddings must have shape \(b, d\), got \(3, 3, 1, 1\). Pool"):
-        extract_embeddings(Broken(lambda x: x[..., None, None]), batches([3]), "visible")
-    with pytest.raises(
-        ValueError, match=r"batches.identities must have shape \(2,\), one for each embedding, got \(3,"
-    ):
-        extract_embeddings(Broken(lambda x: x[1:]), batches([3]), "visible")
+    with pytest.raises(ValueError, match=r"images.embeddings\[0\] must be finite, got nan"):
+        extract_embeddings(Model(), images_of(3, torch.nan), "visible")
+    broken = Broken(lambda x: torch.where(x == 4, torch.inf, x))
+    with pytest.raises(ValueError, match=r"images.embeddings\[4\] must be finite, got inf"):  # 4: counted over batches
+        extract_embeddings(broken, images_of(6), "visible", batch_size=3)
+    with pytest.raises(ValueError, match=r"images.embeddings must have shape \(b, d\), got \(3, 3, 1, 1\). Pool"):
+        extract_embeddings(Broken(lambda x: x[..., None, None]), images_of(3), "visible")
+    with pytest.raises(ValueError, match=r"images.identities must have shape \(2,\), one for each embedding, got \(3,"):
+        extract_embeddings(Broken(lambda x: x[1:]), images_of(3), "visible")
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'thermal'"):
-        extract_embeddings(Model(), batches([3]), "thermal")
+        extract_embeddings(Model(), images_of(3), "thermal")
+    with pytest.raises(ValueError, match="flip must be one of .*, got 'average'"):
+        extract_embeddings(Model(), images_of(3), "visible", flip="average")
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        extract_embeddings(Model(), images_of(3), "visible", batch_size=0)
 
 
 def test_errors_of_a_set():
@@ -113,4 +241,15 @@ def test_errors_of_a_set():
         (rows / (2 - labels[:, None]), labels, labels, ValueError, r"query.embeddings\[2\] must be finite, got nan"),
     ]:
         with pytest.raises(error, match=message):
-            EmbeddingSet(embeddings, identities, cameras).check("query")
+            EmbeddingSet(embeddings, identities, cameras, "visible").check("query")
+    with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'auxiliary'"):
+        EmbeddingSet(rows, labels, labels, "auxiliary").check("query")
+
+
+def test_selection():
+    rows = EmbeddingSet(torch.eye(3), torch.arange(3), torch.arange(3) + 5, "visible", "mine")
+    for chosen in (torch.tensor([2, 0]), torch.tensor([True, False, True])):
+        part = rows.select(chosen)
+        assert torch.equal(part.embeddings, torch.eye(3)[chosen])
+        assert torch.equal(part.cameras - part.identities, torch.tensor([5, 5]))
+        assert (part.modality, part.feature) == ("visible", "mine")

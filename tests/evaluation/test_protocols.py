@@ -1,11 +1,21 @@
 import json
+import random
 
 import numpy as np
 import pytest
 import torch
 
 from tests.evaluation import references
-from vireid.evaluation import EmbeddingSet, SYSUMM01Protocol
+from vireid.evaluation import (
+    CorruptedProtocol,
+    EmbeddingSet,
+    KReciprocalReranking,
+    LLCMProtocol,
+    RegDBProtocol,
+    RetrievalResult,
+    SYSUMM01Protocol,
+    compute_metrics,
+)
 
 # The test identities of SYSU-MM01 and how many visible images there are of each; facts of the data set.
 IDENTITIES = """
@@ -95,13 +105,13 @@ def embedding_set(seed, cameras, people=12, images=3, signal=1.5):
     identities, cameras = identities[order], cameras[order]
     centres = torch.randn(people, 8, generator=torch.Generator().manual_seed(99))
     rows = signal * centres[identities] + torch.randn(len(identities), 8, generator=generator)
-    return EmbeddingSet(rows, identities, cameras)
+    return EmbeddingSet(rows, identities, cameras, "infrared" if int(cameras[0]) in {3, 6} else "visible")
 
 
 @pytest.mark.parametrize("search", ["all", "indoor"])
 def test_evaluation_equals_the_loop(search):
     query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
-    gallery = EmbeddingSet(*(field[(gallery.identities != 5) | (gallery.cameras != 2)] for field in gallery))
+    gallery = gallery.select((gallery.identities != 5) | (gallery.cameras != 2))
     protocol = SYSUMM01Protocol(search)
     result = protocol.evaluate(query, gallery)
     q, g = (x / x.norm(dim=1, keepdim=True) for x in (query.embeddings.double(), gallery.embeddings.double()))
@@ -120,8 +130,8 @@ def test_evaluation_equals_the_loop(search):
 
 def test_images_of_the_queries_own_place_are_left_out():
     # The only match of camera 3's query is in camera 2, the same room; camera 6's query may find it.
-    gallery = EmbeddingSet(torch.eye(3), torch.tensor([1, 2, 3]), torch.tensor([2, 1, 4]))
-    query = EmbeddingSet(torch.eye(3)[[0, 0, 1]], torch.tensor([1, 1, 2]), torch.tensor([3, 6, 3]))
+    gallery = EmbeddingSet(torch.eye(3), torch.tensor([1, 2, 3]), torch.tensor([2, 1, 4]), "visible")
+    query = EmbeddingSet(torch.eye(3)[[0, 0, 1]], torch.tensor([1, 1, 2]), torch.tensor([3, 6, 3]), "infrared")
     result = SYSUMM01Protocol(trials=1).evaluate(query, gallery)
     assert result.valid_queries == (2,)
     assert result.queries == 3
@@ -158,8 +168,8 @@ def test_ranking_is_what_the_metrics_see():
 
 
 def test_indoor_search_skips_queries_without_a_match():
-    gallery = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([1, 4]))
-    query = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([6, 6]))
+    gallery = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([1, 4]), "visible")
+    query = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([6, 6]), "infrared")
     assert SYSUMM01Protocol("indoor").evaluate(query, gallery).valid_queries == (1,) * 10
     assert SYSUMM01Protocol("all").evaluate(query, gallery).valid_queries == (2,) * 10
 
@@ -190,7 +200,17 @@ def test_result_prints_the_row_of_a_paper_and_saves_as_json():
     assert saved["mean"]["mAP"] == pytest.approx(result.mAP.mean().item())
     assert saved["trials"]["cmc"][3] == pytest.approx(result.cmc[3].tolist())
     assert saved["queries"] == 72
-    assert saved["settings"] == {"search": "all", "shots": 1, "gallery": "agw", "cmc_level": "identity"}
+    assert saved["settings"] == {
+        "query": "infrared",
+        "gallery": "visible",
+        "search": "all",
+        "shots": 1,
+        "galleries": "agw",
+        "distance": "cosine",
+        "cmc_level": "identity",
+        "feature": "embedding",
+        "reranking": "none",
+    }
 
 
 @pytest.mark.parametrize(
@@ -216,11 +236,17 @@ def test_wrong_embeddings():
         protocol.evaluate(query, gallery._replace(embeddings=gallery.embeddings[:, :4]))
     with pytest.raises(ValueError, match=r"query.cameras must have shape \(72,\), one for each embedding, got \(3,\)"):
         protocol.evaluate(query._replace(cameras=query.cameras[:3]), gallery)
-    with pytest.raises(ValueError, match=r"query.cameras must be among \(3, 6\), got \[1, 2, 4, 5\]"):
+    with pytest.raises(ValueError, match="query.modality must be 'infrared' for SYSU-MM01 all .*, got 'visible'"):
         protocol.evaluate(gallery, query)
+    with pytest.raises(ValueError, match=r"query.cameras must be among \(3, 6\), got \[1, 2, 4, 5\]"):
+        protocol.evaluate(gallery._replace(modality="infrared"), gallery)
     with pytest.raises(ValueError, match=r"gallery.cameras must be among \(1, 2, 4, 5\), got \[3, 6\]"):
-        protocol.evaluate(query, query)
-    outdoor = EmbeddingSet(*(field[gallery.cameras > 3] for field in gallery))
+        protocol.evaluate(query, query._replace(modality="visible"))
+    with pytest.raises(
+        ValueError, match="gallery.feature must be made as those of the queries, 'embedding', got 'pool"
+    ):
+        protocol.evaluate(query, gallery._replace(feature="pooled"))
+    outdoor = gallery.select(gallery.cameras > 3)
     with pytest.raises(ValueError, match=r"gallery must have images of cameras \(1, 2\), got \[4, 5\]"):
         SYSUMM01Protocol("indoor").evaluate(query, outdoor)
     broken = gallery.embeddings.index_fill(0, torch.tensor(7), torch.nan)
@@ -242,3 +268,216 @@ def test_wrong_embeddings():
         official = SYSUMM01Protocol(gallery="official", permutations={(1, 1): np.array([order])}, trials=1)
         with pytest.raises(ValueError, match="permutations must order the 2 images of .* in 1 trials, from 0, got"):
             official.galleries(identities, cameras)
+
+
+# RegDB and LLCM
+
+
+def two_modalities(visible_cameras, infrared_cameras, **options):
+    visible, infrared = embedding_set(0, visible_cameras, **options), embedding_set(1, infrared_cameras, **options)
+    return visible._replace(modality="visible"), infrared._replace(modality="infrared")
+
+
+@pytest.mark.parametrize("query", ["visible", "infrared"])
+@pytest.mark.parametrize("cmc_level", ["image", "identity"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "dot"])
+def test_regdb_equals_the_loop(query, cmc_level, distance):
+    sets = two_modalities([1], [2], people=20, images=4, signal=0.8)
+    probes, pool = sets if query == "visible" else sets[::-1]
+    protocol = RegDBProtocol(query, trial=3, trained_on=3, cmc_level=cmc_level, distance=distance)
+    result = protocol.evaluate(probes, pool)
+    x, y = probes.embeddings.double(), pool.embeddings.double()
+    if distance == "cosine":
+        x, y = (rows / rows.norm(dim=1, keepdim=True) for rows in (x, y))
+    distances = torch.cdist(x, y) if distance == "euclidean" else -x @ y.T
+    nothing = [[False] * len(y)] * len(x)
+    expected = references.metrics(
+        distances.tolist(), probes.identities.tolist(), pool.identities.tolist(), nothing, cmc_level, 20
+    )
+    assert result.cmc[0].tolist() == pytest.approx(expected[0], abs=1e-12)
+    assert [result.mAP.item(), result.mINP.item()] == pytest.approx(expected[1:3], abs=1e-12)
+    assert result.valid_queries == (80,)
+    assert result.settings["query"] == query
+    assert (result.settings["trial"], result.settings["trained_on"]) == (3, 3)
+    with pytest.raises(ValueError, match=f"query.modality must be '{query}' for RegDB {query} → "):
+        protocol.evaluate(pool, probes)
+
+
+def test_regdb_refuses_a_model_of_another_trial():  # T4
+    message = r"trained_on must be the trial that is tested, 3, got 1. It has seen people of trial 3's test; "
+    with pytest.raises(ValueError, match=message):
+        RegDBProtocol("visible", trial=3, trained_on=1)
+    leaking = RegDBProtocol("visible", trial=3, trained_on=1, allow_other_trial=True)
+    assert "trained on another trial" in str(leaking)
+    for trial in (0, 11, 1.0):
+        with pytest.raises(ValueError, match="trial must be a whole number from 1 to 10"):
+            RegDBProtocol("visible", trial=trial, trained_on=1)
+
+
+def test_average_over_the_trials_of_regdb():
+    visible, infrared = two_modalities([1], [2])
+    results = []
+    for trial in range(1, 4):
+        noisy = visible._replace(embeddings=visible.embeddings + 0.3 * trial)
+        results.append(RegDBProtocol("visible", trial=trial, trained_on=trial).evaluate(noisy, infrared))
+    average = RetrievalResult.average(results)
+    assert average.mAP.tolist() == [result.mAP.item() for result in results]
+    assert average.cmc.shape == (3, 20)
+    assert average.settings["trial"] == average.settings["trained_on"] == "1, 2, 3"
+    assert str(average).startswith("RegDB visible → infrared, image-level CMC × 3: rank-1 ")
+    assert average.summary()["mAP"][0] == pytest.approx(sum(result.mAP.item() for result in results) / 3)
+    with pytest.raises(ValueError, match=r"results must be each of another trial, got \[1, 1\]"):
+        RetrievalResult.average([results[0], results[0]])
+    other = RegDBProtocol("visible", trial=2, trained_on=2, cmc_level="identity").evaluate(visible, infrared)
+    with pytest.raises(ValueError, match="results must be all of one protocol and its settings, .*identity-level"):
+        RetrievalResult.average([results[0], other])
+    with pytest.raises(ValueError, match="results must hold a result, got 0"):
+        RetrievalResult.average([])
+
+
+def by_hand(probes, pool, rows, columns):
+    """LLCM's numbers of one trial, from the loops."""
+    probes, pool = probes.select(rows), pool.select(columns)
+    x, y = (torch.nn.functional.normalize(part.embeddings.double()) for part in (probes, pool))
+    labels = [part.tolist() for part in (probes.identities, probes.cameras, pool.identities, pool.cameras)]
+    excluded = references.exclusions("camera", *labels, {})
+    return references.metrics((1 - x @ y.T).tolist(), labels[0], labels[2], excluded, "identity", 20)
+
+
+@pytest.mark.parametrize("convention", ["standard", "swapped", "infrared queries"])
+def test_llcm_equals_the_loop(convention):
+    visible, infrared = two_modalities([1, 2, 3], [1, 2, 4], images=4)
+    if convention == "infrared queries":
+        query, gallery, protocol = infrared, visible, LLCMProtocol("infrared", trials=3)
+    else:
+        query, gallery, protocol = visible, infrared, LLCMProtocol("visible", convention=convention, trials=3)
+    result = protocol.evaluate(query, gallery)
+    groups = sorted({*zip(gallery.identities.tolist(), gallery.cameras.tolist())})
+    for trial in range(3):
+        rng = random.Random(trial)
+        draws = []
+        for identity, camera in groups:
+            rows = ((gallery.identities == identity) & (gallery.cameras == camera)).nonzero().flatten().tolist()
+            draws.append(rng.choice(rows))
+        draws, everyone = torch.tensor(draws), torch.arange(len(query.identities))
+        if convention == "swapped":
+            expected = by_hand(gallery, query, draws, everyone)
+        else:
+            expected = by_hand(query, gallery, everyone, draws)
+        assert result.cmc[trial].tolist() == pytest.approx(expected[0], abs=1e-12)
+        assert [result.mAP[trial].item(), result.mINP[trial].item()] == pytest.approx(expected[1:3], abs=1e-12)
+        assert result.valid_queries[trial] == expected[3]
+    found, correct = protocol.rank(query, gallery, trial=1, k=5)
+    searched = query if convention == "swapped" else gallery
+    probes = gallery.select(draws).identities if convention == "swapped" else query.identities
+    assert len(found) == len(probes)
+    assert (correct == (searched.identities[found] == probes[:, None])).all()
+    assert correct[:, 0].double().mean().item() == pytest.approx(result.cmc[1, 0].item())
+
+
+def test_llcm_conventions_differ():  # T7
+    visible, infrared = two_modalities(range(1, 10), (1, 2, 4, 5, 6, 7, 8, 9), images=4)
+    maps = [
+        LLCMProtocol("visible", convention=convention).evaluate(visible, infrared).mAP.mean().item()
+        for convention in ("standard", "swapped")
+    ]
+    assert abs(maps[0] - maps[1]) > 0.01
+    with pytest.raises(ValueError, match="convention must be 'standard' for infrared queries, got 'swapped'"):
+        LLCMProtocol("infrared", convention="swapped")
+    with pytest.raises(ValueError, match="query must be one of|modality must be one of"):
+        LLCMProtocol("thermal")
+
+
+def test_llcm_leaves_out_the_query_s_own_camera_only_for_its_identity():
+    rows = torch.eye(3)
+    query = EmbeddingSet(rows[:1], torch.tensor([1]), torch.tensor([4]), "infrared")
+    gallery = EmbeddingSet(rows[[0, 0, 1]], torch.tensor([1, 1, 2]), torch.tensor([4, 5, 4]), "visible")
+    found, correct = LLCMProtocol("infrared", trials=1).rank(query, gallery, k=3)
+    assert found.tolist() == [[1, 2, -1]]
+    assert correct.tolist() == [[True, False, False]]
+
+
+# Corrupted images
+
+
+def test_corrupted_draws_meet_the_galleries_of_their_number():
+    query = embedding_set(0, [3, 6])
+    draws = [embedding_set(seed, [1, 2, 4, 5]) for seed in range(1, 13)]
+    protocol = CorruptedProtocol(SYSUMM01Protocol(), draws=12)
+    result = protocol.evaluate(iter(draws), query)
+    expected = [SYSUMM01Protocol().evaluate(query, draw).mAP[i % 10].item() for i, draw in enumerate(draws)]
+    assert result.mAP.tolist() == pytest.approx(expected)
+    assert result.settings["draws"] == 12
+    assert str(result).startswith("Corrupted SYSU-MM01 all search")
+    with pytest.raises(ValueError, match="visible must hold a set for each of 12 draws, got 5"):
+        protocol.evaluate(draws[:5], query)
+    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+        CorruptedProtocol(SYSUMM01Protocol(), draws=0)
+
+
+@pytest.mark.parametrize("query", ["visible", "infrared"])
+def test_corrupted_regdb_corrupts_what_is_visible(query):
+    visible, infrared = two_modalities([1], [2])
+    protocol = RegDBProtocol(query, trial=1, trained_on=1)
+    pair = (visible, infrared) if query == "visible" else (infrared, visible)
+    result = CorruptedProtocol(protocol, draws=2).evaluate([visible, visible], infrared)
+    assert result.mAP.tolist() == [protocol.evaluate(*pair).mAP.item()] * 2
+
+
+# What all protocols share
+
+
+def test_distances_differ():  # T8, T10
+    visible, infrared = two_modalities([1], [2], signal=0.8)
+    visible = visible._replace(embeddings=visible.embeddings * torch.linspace(0.3, 3, len(visible[0]))[:, None])
+    maps = {
+        distance: RegDBProtocol("infrared", trial=1, trained_on=1, distance=distance).evaluate(infrared, visible).mAP
+        for distance in ("cosine", "euclidean", "dot")
+    }
+    assert len({round(value.item(), 3) for value in maps.values()}) == 3
+
+
+def test_reranking_is_named_and_used():
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    reranking = KReciprocalReranking(k1=5, k2=2)
+    protocol = SYSUMM01Protocol(trials=2, reranking=reranking)
+    result = protocol.evaluate(query, gallery)
+    assert str(result).startswith(
+        "SYSU-MM01 all search, single-shot, agw galleries × 2, k-reciprocal re-ranking (k1 = 5"
+    )
+    assert result.settings["reranking"] == "k-reciprocal re-ranking (k1 = 5, k2 = 2, λ = 0.3)"
+    plain = SYSUMM01Protocol(trials=2).evaluate(query, gallery)
+    assert (result.mAP - plain.mAP).abs().min() > 1e-3
+    x, y = (torch.nn.functional.normalize(part.embeddings.double()) for part in (query, gallery))
+    columns = protocol.galleries(gallery.identities, gallery.cameras)[1]
+    excluded = (query.cameras[:, None] == 3) & (gallery.cameras[columns] == 2)
+    expected = compute_metrics(
+        reranking(x, y[columns]), query.identities, gallery.identities[columns], excluded=excluded
+    )
+    assert result.mAP[1].item() == pytest.approx(expected.mAP)
+    correct = protocol.rank(query, gallery, trial=1)[1]
+    assert correct[:, 0].double().mean().item() == pytest.approx(result.cmc[1, 0].item())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distance": "l2"}, "distance must be one of 'cosine', 'euclidean', 'dot', got 'l2'"),
+        ({"cmc_level": "images"}, "cmc_level must be one of 'identity', 'image', got 'images'. Did you mean 'image'"),
+    ],
+)
+def test_wrong_common_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        LLCMProtocol("visible", **options)
+
+
+def test_order_of_the_images_does_not_matter():
+    visible, infrared = two_modalities([1], [2])
+    protocol = RegDBProtocol("visible", trial=1, trained_on=1)
+    order = torch.randperm(len(visible[0]), generator=torch.Generator().manual_seed(0))
+    result, other = (
+        protocol.evaluate(visible, infrared),
+        protocol.evaluate(visible.select(order), infrared.select(order)),
+    )
+    torch.testing.assert_close(result.cmc, other.cmc)
+    torch.testing.assert_close(result.mAP, other.mAP)

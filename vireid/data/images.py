@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,22 +35,51 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
     Args:
         records: which images.
         transform: from a uint8 image, 3 h w, to the network's input.
+        corruption: what is done to an image before, such as :class:`RandomCorruption`; it is given the image and a text
+            that names it, the same in every list of records.
 
     Raises:
         ValueError: there is no record, or (when it is taken) an image cannot be read.
     """
 
-    def __init__(self, records: Sequence[Record], transform: Transform) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        transform: Transform,
+        *,
+        corruption: Callable[[Tensor, str], Tensor] | None = None,
+    ) -> None:
         require(len(records) > 0, "records", "hold an image", len(records))
         self.records = list(records)
         self.transform = transform
+        self.corruption = corruption
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         record = self.records[index]
-        return self.transform(read_image(record.path)), record.identity, record.camera
+        image = read_image(record.path)
+        if self.corruption is not None:
+            image = self.corruption(image, _key(record))
+        return self.transform(image), record.identity, record.camera
+
+    def fingerprint(self) -> str:
+        """A text that changes with the files (their names, sizes and times), the order, and what is done to them.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            TypeError: the transform or the corruption cannot be pickled.
+        """
+        digest = hashlib.sha256()
+        for record in self.records:
+            status = record.path.stat()
+            digest.update(f"{record.path.name} {_key(record)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        try:
+            digest.update(pickle.dumps((self.transform, self.corruption)))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise TypeError(f"transform must be something that pickle can save, got {self.transform!r}.") from error
+        return digest.hexdigest()
 
 
 class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
@@ -100,6 +131,11 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
             self.infrared_transform(read_image(infrared.path)),
             int(self.visible_identities[pair[0]]),
         )
+
+
+def _key(record: Record) -> str:
+    """What names an image, wherever its data set lies."""
+    return f"{record.modality.value}/{record.camera}/{record.identity}/{record.path.name}"
 
 
 def read_image(path: Path) -> Tensor:

@@ -1,12 +1,25 @@
-"""Evaluation: metrics, the published protocols, and the extraction of embeddings."""
+"""Evaluation: metrics, the published protocols, re-ranking, and the extraction of embeddings."""
 
 from vireid.evaluation.extraction import EmbeddingSet, extract_embeddings
 from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude_same_camera, exclude_same_location
-from vireid.evaluation.protocols import RetrievalResult, SYSUMM01Protocol
+from vireid.evaluation.protocols import (
+    CorruptedProtocol,
+    LLCMProtocol,
+    RegDBProtocol,
+    RetrievalProtocol,
+    RetrievalResult,
+    SYSUMM01Protocol,
+)
+from vireid.evaluation.reranking import KReciprocalReranking
 
 __all__ = [
+    "CorruptedProtocol",
     "EmbeddingSet",
+    "KReciprocalReranking",
+    "LLCMProtocol",
+    "RegDBProtocol",
     "RetrievalMetrics",
+    "RetrievalProtocol",
     "RetrievalResult",
     "SYSUMM01Protocol",
     "compute_metrics",

@@ -1,0 +1,115 @@
+"""k-reciprocal re-ranking: distances that ask whether two images also agree on who their neighbours are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vireid._checks import check_embeddings, require
+from vireid.distances import pairwise_squared_distances
+
+
+@dataclass(frozen=True)
+class KReciprocalReranking:
+    """Mix the distances with the Jaccard distance of the images' k-reciprocal neighbours.
+
+    Neighbours are taken among queries and gallery together, so that one image's result depends on all the others. No
+    protocol of VI-ReID includes it; results name it.
+
+    Args:
+        k1: neighbours that are asked whether they agree.
+        k2: neighbours over which an image's neighbourhood is averaged; 1 leaves it as it is.
+        weight: of the original distance, λ in the paper, from 0 to 1.
+
+    Shape:
+        queries q d, gallery g d -> q g.
+
+    Raises:
+        ValueError: an argument is out of its range, there are not more than k1 images, or the embeddings do not match.
+        TypeError: embeddings are not floating point.
+
+    Example:
+        >>> distances = KReciprocalReranking(k1=2, k2=1)(torch.eye(3), torch.eye(3) + 0.01)
+        >>> distances.argmin(1)
+        tensor([0, 1, 2])
+
+    References:
+        Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, least in (("k1", 1), ("k2", 1)):
+            value = getattr(self, name)
+            require(value >= least, name, f"be at least {least}", value)
+        require(0 <= self.weight <= 1, "weight", "lie in [0, 1]", self.weight)
+
+    def __str__(self) -> str:
+        return f"k-reciprocal re-ranking (k1 = {self.k1}, k2 = {self.k2}, λ = {self.weight:g})"
+
+    def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """The re-ranked distances of every query to every gallery image."""
+        check_embeddings("queries", queries)
+        check_embeddings("gallery", gallery, like=queries)
+        images = torch.cat([queries, gallery])
+        rule = f"be more than k1 = {self.k1} images together with the queries"
+        require(len(images) > max(self.k1, self.k2), "gallery", rule, len(images))
+        distances = pairwise_squared_distances(images, images)
+        distances = distances / distances.amax(1, keepdim=True)  # n n; of each image to its farthest
+        order = distances.topk(max(self.k1 + 1, self.k2), largest=False).indices
+        neighbourhoods = self._encode(distances, order)
+        jaccard = _jaccard_distances(neighbourhoods[: len(queries)], neighbourhoods[len(queries) :])
+        return (1 - self.weight) * jaccard + self.weight * distances[: len(queries), len(queries) :]
+
+    def _encode(self, distances: Tensor, order: Tensor) -> Tensor:
+        """How much of each image's neighbourhood every image is, n n; the rows sum to 1."""
+        near, reciprocal = _reciprocal_neighbours(order[:, : self.k1 + 1])  # n a, n n
+        half, of_half = _reciprocal_neighbours(order[:, : round(self.k1 / 2) + 1])  # n b, n n
+        members = half[near]  # n a b: the neighbours of an image's neighbours
+        counted = of_half.gather(1, half)[near]  # n a b
+        rows = torch.arange(len(order), device=order.device)[:, None, None]
+        shared = (reciprocal[rows, members] & counted).sum(2)  # n a
+        joins = reciprocal.gather(1, near) & (shared > 2 / 3 * counted.sum(2))  # those who are mostly the image's own
+        expanded = reciprocal.clone()
+        i, a, b = (joins[:, :, None] & counted).nonzero(as_tuple=True)
+        expanded[i, members[i, a, b]] = True
+        weights = torch.where(expanded, (-distances).exp(), 0)
+        weights = weights / weights.sum(1, keepdim=True)
+        averaged = weights[order[:, 0]]
+        for k in range(1, self.k2):
+            averaged += weights[order[:, k]]
+        return averaged / self.k2
+
+
+def _reciprocal_neighbours(near: Tensor) -> tuple[Tensor, Tensor]:
+    """The given neighbours n k, and which images are among each other's, n n."""
+    among = torch.zeros(len(near), len(near), dtype=torch.bool, device=near.device).scatter_(1, near, True)
+    return near, among & among.T
+
+
+def _jaccard_distances(x: Tensor, y: Tensor) -> Tensor:
+    """One minus Σ min / Σ max of every row of ``x`` and of ``y``, non-negative rows that sum to 1: m n, n' n -> m n'.
+
+    The rows are sparse, so that the minima are added up over the columns that two rows share.
+    """
+    row, column = y.T.nonzero(as_tuple=True)  # sorted by what is a column of y
+    counts = torch.bincount(row, minlength=y.shape[1])
+    starts = counts.cumsum(0) - counts
+    overlap = x.new_zeros(len(x), len(y))
+    values = y[column, row]
+    for first in range(0, len(x), 256):  # bounds the memory
+        i, j = x[first : first + 256].nonzero(as_tuple=True)
+        repeats = counts[j]
+        entry = torch.repeat_interleave(torch.arange(len(i), device=x.device), repeats)
+        within = torch.arange(len(entry), device=x.device) - torch.repeat_interleave(
+            repeats.cumsum(0) - repeats, repeats
+        )
+        other = starts[j][entry] + within
+        smaller = torch.minimum(x[first : first + 256][i, j][entry], values[other])
+        overlap[first : first + 256].index_put_((i[entry], column[other]), smaller, accumulate=True)
+    return 1 - overlap / (2 - overlap)
