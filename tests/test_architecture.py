@@ -16,11 +16,13 @@ FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
 GROUND = {"vireid.modality", "vireid.distances", "vireid._checks"}
 DOORS = {
     "timm": {"models/backbone.py"},
-    "safetensors": {"models/checkpoints.py"},
+    "safetensors": {"models/checkpoints.py", "evaluation/index.py"},
     "huggingface_hub": {"models/checkpoints.py"},
     "PIL": {"data/"},
     "torchvision": {"data/"},
     "scipy": {"data/"},
+    "imagecorruptions": {"data/corruptions.py"},
+    "tqdm": {"evaluation/extraction.py"},
     "matplotlib": {"visualization/"},
     "sklearn": {"visualization/"},
 }

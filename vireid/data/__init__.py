@@ -1,5 +1,6 @@
 """Data: readers of the public data sets, a synthetic one, aligned batches and augmentations."""
 
+from vireid.data.corruptions import CORRUPTIONS, RandomCorruption, corrupt
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset
 from vireid.data.images import PairedImages, PersonImages, Record, check_images, read_image
 from vireid.data.samplers import CrossModalityIdentitySampler
@@ -17,6 +18,7 @@ from vireid.data.transforms import (
 )
 
 __all__ = [
+    "CORRUPTIONS",
     "LLCM",
     "SYSUMM01",
     "ChannelAdaptiveGray",
@@ -28,6 +30,7 @@ __all__ = [
     "PairedImages",
     "PersonDataset",
     "PersonImages",
+    "RandomCorruption",
     "RandomFlip",
     "RandomPadCrop",
     "Record",
@@ -35,6 +38,7 @@ __all__ = [
     "TwoViews",
     "check_dataset",
     "check_images",
+    "corrupt",
     "create_test_transform",
     "create_train_transform",
     "generate_synthetic",

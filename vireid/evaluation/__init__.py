@@ -1,6 +1,7 @@
-"""Evaluation: metrics, the published protocols, re-ranking, and the extraction of embeddings."""
+"""Evaluation: metrics, the published protocols, re-ranking, a gallery index, and the extraction of embeddings."""
 
 from vireid.evaluation.extraction import EmbeddingSet, extract_embeddings
+from vireid.evaluation.index import GalleryIndex, SearchResult
 from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude_same_camera, exclude_same_location
 from vireid.evaluation.protocols import (
     CorruptedProtocol,
@@ -15,6 +16,7 @@ from vireid.evaluation.reranking import KReciprocalReranking
 __all__ = [
     "CorruptedProtocol",
     "EmbeddingSet",
+    "GalleryIndex",
     "KReciprocalReranking",
     "LLCMProtocol",
     "RegDBProtocol",
@@ -22,6 +24,7 @@ __all__ = [
     "RetrievalProtocol",
     "RetrievalResult",
     "SYSUMM01Protocol",
+    "SearchResult",
     "compute_metrics",
     "exclude_same_camera",
     "exclude_same_location",

@@ -1,0 +1,93 @@
+"""How fast and how small the search of `GalleryIndex` is beside faiss's exact index, `IndexFlatIP`.
+
+    pip install faiss-cpu
+    python benchmarks/index.py [--gallery 1000000] [--queries 10000] [--dim 256] [--k 20] [--threads 2]
+
+Each contender runs in a process of its own, one after the other, on the same random unit rows. Memory is the growth of
+the process's peak (getrusage) over what it was with the rows and queries in place: the copy that an index keeps, and
+what the search adds to it. faiss ranks products in float32, vireid distances in float64 rounded to float32: where two
+rows are nearer to each other than the rounding, the ids may differ.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vireid.evaluation import GalleryIndex
+
+
+def peak():
+    """Peak memory of this process in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def search(contender, arguments, file):
+    """Index, search, print the measures as JSON and write the ids to a file."""
+    generator = torch.Generator().manual_seed(0)
+    rows, queries = (
+        torch.randn(size, arguments.dim, generator=generator) for size in (arguments.gallery, arguments.queries)
+    )
+    for x in (rows, queries):
+        x.div_(torch.linalg.vector_norm(x, dim=1, keepdim=True))
+    torch.set_num_threads(arguments.threads)
+    if contender == "faiss":
+        import faiss  # noqa: PLC0415  (only this contender needs it)
+
+        faiss.omp_set_num_threads(arguments.threads)
+        index = faiss.IndexFlatIP(arguments.dim)
+    else:
+        index = GalleryIndex(arguments.dim)
+    before, started = peak(), time.perf_counter()
+    index.add(rows.numpy() if contender == "faiss" else rows)
+    added, indexed = time.perf_counter(), peak()
+    found = index.search(queries.numpy() if contender == "faiss" else queries, arguments.k)
+    done = time.perf_counter()
+    measures = {"add": added - started, "search": done - added, "index": indexed - before, "peak": peak() - before}
+    np.save(file, np.asarray(found[1]))
+    print(json.dumps(measures))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gallery", type=int, default=1_000_000, help="rows of the gallery")
+    parser.add_argument("--queries", type=int, default=10_000, help="rows to search for")
+    parser.add_argument("--dim", type=int, default=256, help="width of the rows")
+    parser.add_argument("--k", type=int, default=20, help="nearest rows of each query")
+    parser.add_argument("--threads", type=int, default=2, help="of each contender")
+    parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # its name and where it writes its ids
+    arguments = parser.parse_args()
+    if arguments.contender:
+        search(arguments.contender[0], arguments, arguments.contender[1])
+        return
+    if importlib.util.find_spec("faiss") is None:
+        raise SystemExit("faiss must be installed for this: pip install faiss-cpu")
+    environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
+    measures, ids = {}, {}
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
+    with tempfile.TemporaryDirectory() as folder:
+        for contender in ("faiss", "vireid"):
+            file = str(Path(folder, f"{contender}.npy"))
+            command = [sys.executable, *sys.argv, "--contender", contender, file]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            measures[contender], ids[contender] = json.loads(done.stdout), np.load(file)
+    print(f"{'':8} {'add':>8} {'search':>9} {'index':>10} {'search adds':>12}")
+    for contender, x in measures.items():
+        added = x["peak"] - x["index"]
+        print(f"{contender:8} {x['add']:6.2f} s {x['search']:7.2f} s {x['index']:6.2f} GiB {1024 * added:8.0f} MiB")
+    ratio = {key: measures["faiss"][key] / measures["vireid"][key] for key in ("add", "search", "peak")}
+    print("faiss / vireid: " + ", ".join(f"{key} {value:.2f}" for key, value in ratio.items()))
+    print(f"equal ids: {(ids['faiss'] == ids['vireid']).mean():.6%}; load after: {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,366 @@
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from vireid.evaluation import GalleryIndex
+
+METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+
+
+def random(*shape, seed=0, steps=0):
+    """Normal values, or with steps so few whole ones that rows repeat and distances tie."""
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randint(1, steps + 1, shape, generator=generator).float()
+        if steps
+        else torch.randn(shape, generator=generator)
+    )
+
+
+def nearest(queries, rows, k, metric):
+    """Distances and places by sorting all distances, computed in float64 from rows of float32 and rounded to it."""
+    if metric == "cosine":
+        queries, rows = (normalize(x.double(), dim=1).float() for x in (queries, rows))
+    squared = (queries.double()[:, None] - rows.double()).square().sum(2)
+    distances = (squared / 2 if metric == "cosine" else squared.sqrt()).float()
+    distances, places = distances.sort(dim=1, stable=True)
+    return distances[:, :k], places[:, :k]
+
+
+def filled(rows, metric, ids=None, **arguments):
+    index = GalleryIndex(rows.shape[1], metric=metric, **arguments)
+    index.add(rows, ids)
+    return index
+
+
+def assert_equal(actual, expected):
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_by_hand():
+    rows = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 3.0], [-1.0, 0.0]])
+    found = filled(rows, "cosine", torch.tensor([7, 5, 9, 3])).search(torch.tensor([[5.0, 0.0]]), k=4)
+    assert found.ids.tolist() == [[7, 9, 5, 3]]
+    assert found.distances[0].tolist() == pytest.approx([0, 1 - 0.5**0.5, 1, 2])
+    found = filled(rows, "euclidean").search(torch.tensor([[5.0, 0.0]]), k=3)
+    assert found.ids.tolist() == [[0, 2, 1]]
+    assert found.distances[0].tolist() == pytest.approx([3, 13**0.5, 26**0.5])
+
+
+@METRICS
+def test_equals_distances_in_float64(metric):
+    rows, queries = random(700, 24), random(50, 24, seed=1)
+    expected = 1 - normalize(queries.double(), dim=1) @ normalize(rows.double(), dim=1).T
+    if metric == "euclidean":
+        expected = torch.cdist(queries.double(), rows.double())
+    expected, places = expected.topk(9, largest=False)
+    distances, ids = filled(rows, metric, chunk_rows=100).search(queries, k=9)
+    torch.testing.assert_close(distances.double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ids, places)
+
+
+@METRICS
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(1, 300),
+    dim=st.integers(1, 5),
+    k=st.integers(1, 20),
+    chunk_rows=st.integers(1, 400),
+    steps=st.sampled_from([0, 1, 2, 5]),
+    offset=st.sampled_from([0.0, 1000.0]),
+    seed=st.integers(0, 1000),
+)
+def test_equals_sorting_whatever_the_chunks_and_ties(metric, size, dim, k, chunk_rows, steps, offset, seed):
+    rows, queries = (
+        random(size, dim, seed=seed, steps=steps) + offset,
+        random(7, dim, seed=seed + 1, steps=steps) + offset,
+    )
+    distances, ids = filled(rows, metric, chunk_rows=chunk_rows).search(queries, k)
+    expected, places = nearest(queries, rows, k, metric)
+    kept = min(k, size)
+    assert_equal((distances[:, :kept], ids[:, :kept]), (expected, places))
+    assert distances[:, kept:].eq(torch.inf).all()
+    assert ids[:, kept:].eq(-1).all()
+    assert ids.shape == distances.shape == (7, k)
+
+
+@METRICS
+def test_many_blocks_of_queries_with_repeated_rows(metric):
+    rows = random(300, 16)[torch.randint(300, (1500,), generator=torch.Generator().manual_seed(1))]
+    queries = random(1100, 16, seed=2)
+    assert_equal(filled(rows, metric, chunk_rows=256).search(queries, 12), nearest(queries, rows, 12, metric))
+
+
+@METRICS
+def test_every_block_nearer_than_the_one_before(metric):
+    query = torch.ones(1, 4)
+    rows = query + torch.linspace(3, 0, 900)[:, None] * torch.tensor([1.0, 0, 0, -0.5])
+    assert_equal(filled(rows, metric, chunk_rows=128).search(query, 5), nearest(query, rows, 5, metric))
+
+
+def test_rows_close_together_and_far_from_the_origin_are_told_apart():
+    rows = torch.tensor([1000.0, 1000.0]) + 2**-10 * random(500, 2, steps=40)
+    assert_equal(filled(rows, "euclidean").search(rows, 7), nearest(rows, rows, 7, "euclidean"))
+    rows[13] = 1e15
+    assert_equal(filled(rows, "euclidean", chunk_rows=50).search(rows, 7), nearest(rows, rows, 7, "euclidean"))
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_precision_of_products_does_not_matter(precision):
+    rows, queries = random(2000, 64), random(20, 64, seed=1)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert_equal(filled(rows, "cosine").search(queries), nearest(queries, rows, 10, "cosine"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@METRICS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rows_of_half_precision_are_measured_as_they_are_stored(metric, dtype):
+    rows, queries = random(500, 32), random(9, 32, seed=1)
+    found = filled(rows, metric, dtype=dtype, chunk_rows=64).search(queries)
+    if metric == "cosine":
+        rows, queries = normalize(rows.double(), dim=1), normalize(queries.double(), dim=1).float()
+    distances, places = nearest(queries, rows.to(dtype).float(), 10, "euclidean")
+    distances = distances.square() / 2 if metric == "cosine" else distances
+    torch.testing.assert_close(found.distances, distances)
+    assert (found.ids == places).float().mean() > 0.98  # the square of a rounded root may tie
+
+
+@METRICS
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30), st.integers(0, 1000)), min_size=1, max_size=12))
+def test_adding_and_removing_equals_an_index_built_anew(metric, steps):
+    index, rows = GalleryIndex(3, metric=metric, chunk_rows=16), {}
+    for adds, size, seed in steps:
+        if adds:
+            new = random(size, 3, seed=seed, steps=3)
+            ids = index.add(new)
+            assert ids.tolist() == list(range(max(rows, default=-1) + 1, max(rows, default=-1) + 1 + size))
+            rows |= dict(zip(ids.tolist(), new, strict=True))
+        else:
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+            gone = torch.tensor([list(rows)[i] for i in order[:size]], dtype=torch.int64)
+            index.remove(gone)
+            rows = {key: row for key, row in rows.items() if key not in gone.tolist()}
+    assert index.ids.tolist() == list(rows)
+    assert len(index) == len(rows)
+    if rows:
+        anew = filled(torch.stack(list(rows.values())), metric, torch.tensor(list(rows)))
+        queries = random(4, 3, steps=3)
+        assert_equal(index.search(queries), anew.search(queries))
+
+
+def test_order_of_rows_does_not_matter_without_ties():
+    rows, queries, order = random(200, 8), random(9, 8, seed=1), torch.randperm(200)
+    assert_equal(filled(rows[order], "cosine", order).search(queries), filled(rows, "cosine").search(queries))
+
+
+def test_growth_does_not_copy_the_rows_each_time():
+    index, storages = GalleryIndex(2), set()
+    for _ in range(400):
+        index.add(torch.ones(1, 2))
+        storages.add(index._rows.shape)
+    assert len(storages) < 20
+    assert len(index._rows) <= 600
+
+
+def test_inputs_are_kept_and_modes_of_gradients_do_not_matter():
+    rows = random(5, 3)
+    before = rows.clone()
+    index = GalleryIndex(3)
+    with torch.inference_mode():
+        index.add(rows)
+        index.remove(torch.tensor([4]))
+        index.add(rows[:1])
+    index.add(rows.requires_grad_())
+    assert not index.search(rows).distances.requires_grad
+    torch.testing.assert_close(rows.detach(), before)
+    index.ids.zero_()
+    assert index.ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@METRICS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_saved_and_loaded(metric, dtype, tmp_path):
+    index, queries = filled(random(50, 6), metric, torch.arange(50) * 3, dtype=dtype), random(4, 6, seed=1)
+    index.remove(torch.tensor([6, 0]))
+    index.save(tmp_path / "new" / "gallery.safetensors")
+    loaded = GalleryIndex.load(tmp_path / "new" / "gallery.safetensors")
+    assert_equal(loaded.search(queries), index.search(queries))
+    assert (loaded.dim, loaded.metric, loaded.ids.tolist()) == (6, metric, index.ids.tolist())
+    assert loaded.add(random(1, 6)).tolist() == index.add(random(1, 6)).tolist() == [148]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["gallery.safetensors"]
+
+
+def test_an_empty_index_is_saved_and_loaded(tmp_path):
+    GalleryIndex(6).save(tmp_path / "gallery")
+    assert len(GalleryIndex.load(tmp_path / "gallery")) == 0
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "gallery"
+    filled(random(5, 3), "cosine").save(path)
+    before = path.read_bytes()
+
+    def fail(tensors, file, metadata):
+        file.write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", fail)
+        with pytest.raises(OSError, match="disk full"):
+            filled(random(9, 3), "cosine").save(path)
+    assert path.read_bytes() == before
+    with pytest.raises(OSError, match="directory"):
+        filled(random(9, 3), "cosine").save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+
+
+def test_loading_what_is_not_an_index(tmp_path):
+    path = tmp_path / "gallery"
+    with pytest.raises(FileNotFoundError, match="path must be a file, got .*gallery"):
+        GalleryIndex.load(path)
+    filled(random(50, 3), "cosine").save(path)
+    whole = path.read_bytes()
+    for content in (whole[:-7], whole[:20], b"", pickle.dumps({"rows": [1.0]})):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="path must be a whole gallery index, got .*gallery"):
+            GalleryIndex.load(path)
+    tensors = {"rows": torch.ones(2, 3), "ids": torch.arange(2)}
+    metadata = {"format": "pt", "vireid": "GalleryIndex", "version": "1", "metric": "cosine"}
+    for changed, metadata_changed, message in (
+        (
+            {},
+            {"vireid": "MUN"},
+            r"path must be a gallery index with .*got {.*'vireid': 'MUN'.*GalleryIndex.save writes",
+        ),
+        ({}, {"version": "2"}, "path must be a gallery index with .*'version': '1'.*got {.*'version': '2'"),
+        ({}, {"metric": "cosin"}, "metric must be one of .* got 'cosin'"),
+        ({"rows": torch.ones(3)}, {}, r"rows must have shape \(n, d\), got \(3,\)"),
+        ({"rows": torch.full((2, 3), torch.nan)}, {}, r"rows\[0\] must be finite"),
+        ({"rows": torch.ones(2, 3).double()}, {}, "dtype must be one of .* got torch.float64"),
+        ({"ids": torch.arange(3)}, {}, r"ids must have shape \(2,\)"),
+        ({"ids": torch.tensor([4, 4])}, {}, r"ids must be unique, got \[4\]"),
+    ):
+        safetensors.torch.save_file(tensors | changed, path, metadata | metadata_changed)
+        with pytest.raises(ValueError, match=message):
+            GalleryIndex.load(path)
+    safetensors.torch.save_file({"rows": torch.ones(2, 3)}, path, metadata)
+    with pytest.raises(ValueError, match="path must be a whole gallery index.*ids"):
+        GalleryIndex.load(path)
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(ValueError, match="path must be a gallery index with"):
+        GalleryIndex.load(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((torch.ones(2, 4),), ValueError, r"embeddings must have d = 3, got \(2, 4\)"),
+        ((torch.ones(3),), ValueError, r"embeddings must have shape \(b, d\), got \(3,\)"),
+        ((torch.ones(2, 3).long(),), TypeError, "embeddings must be floating point"),
+        (([[1.0, 2.0, 3.0]],), TypeError, "embeddings must be a tensor, got 'list'"),
+        (
+            (torch.tensor([[1.0, 2, 3]] * 30_000 + [[1, torch.nan, 1]]),),
+            ValueError,
+            r"embeddings\[30000\] must be finite, got nan",
+        ),
+        (
+            (torch.tensor([[1.0, 2, 3]] * 30_000 + [[0, 0, 0]]),),
+            ValueError,
+            r"embeddings\[30000\] must be longer than zero",
+        ),
+        ((torch.ones(2, 3), torch.tensor([11, 2])), ValueError, r"ids must be new, got \[2\]"),
+        ((torch.ones(3, 3), torch.tensor([11, 12, 11])), ValueError, r"ids must be unique, got \[11\]"),
+        ((torch.ones(2, 3), torch.tensor([11, -2])), ValueError, r"ids must be at least 0, got \[-2\]"),
+        ((torch.ones(2, 3), torch.tensor([11])), ValueError, r"ids must have shape \(2,\), one for each"),
+        ((torch.ones(1, 3), torch.tensor([1.5])), TypeError, "ids must be integers, got torch.float32"),
+    ],
+)
+def test_what_add_refuses_leaves_the_index_as_it_was(arguments, error, message):
+    index, queries = filled(random(6, 3), "cosine", chunk_rows=4), random(2, 3, seed=1)
+    before = index.search(queries)
+    with pytest.raises(error, match=message):
+        index.add(*arguments)
+    assert index.ids.tolist() == [0, 1, 2, 3, 4, 5]
+    assert_equal(index.search(queries), before)
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "message"),
+    [
+        (torch.tensor([1, 9, 8]), ValueError, r"ids must be in the index, got \[9\]"),
+        (torch.tensor([1, 2, 1]), ValueError, r"ids must be unique, got \[1\]"),
+        (torch.tensor([[1, 2]]), ValueError, "ids must have shape"),
+        (torch.tensor([1.0]), TypeError, "ids must be integers"),
+        ([1], TypeError, "ids must be a tensor, got 'list'"),
+    ],
+)
+def test_what_remove_refuses_leaves_the_index_as_it_was(ids, error, message):
+    index = filled(random(6, 3), "cosine")
+    with pytest.raises(error, match=message):
+        index.remove(ids)
+    assert index.ids.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_rows_too_long_for_their_dtype_are_refused():
+    with pytest.raises(ValueError, match=r"squared embeddings\[1\] must be finite, got inf"):
+        filled(torch.tensor([[1.0], [1e5]]), "euclidean", dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"squared embeddings\[0\] must be finite, got inf"):
+        filled(torch.tensor([[1e25]]), "euclidean")
+    assert filled(torch.tensor([[1e-30, 1e-30]]), "cosine").search(torch.tensor([[1e30, 0.0]])).distances[0, 0] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((torch.ones(1, 4),), ValueError, r"queries must have d = 3, got \(1, 4\)"),
+        ((torch.zeros(1, 3),), ValueError, r"queries\[0\] must be longer than zero"),
+        ((torch.full((1, 3), torch.inf),), ValueError, r"queries\[0\] must be finite, got inf"),
+        ((torch.ones(1, 3).int(),), TypeError, "queries must be floating point"),
+        ((torch.ones(1, 3), 0), ValueError, "k must be at least 1, got 0"),
+    ],
+)
+def test_what_search_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        filled(random(6, 3), "cosine").search(*arguments)
+
+
+def test_an_empty_index_cannot_be_searched():
+    index = filled(random(6, 3), "cosine")
+    index.remove(index.ids)
+    with pytest.raises(RuntimeError, match="index must hold a row, got 0. Call add first."):
+        index.search(torch.ones(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 0}, "dim must be at least 1, got 0"),
+        ({"chunk_rows": 0}, "chunk_rows must be at least 1, got 0"),
+        ({"metric": "cosin"}, "metric must be one of 'cosine', 'euclidean', got 'cosin'. Did you mean 'cosine'?"),
+        ({"dtype": torch.float64}, "dtype must be one of torch.float32, .* got torch.float64"),
+    ],
+)
+def test_arguments_of_the_index(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GalleryIndex(**{"dim": 3} | arguments)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@METRICS
+def test_device_does_not_matter(metric):
+    rows, queries = random(3000, 64).repeat(2, 1), random(50, 64, seed=1)
+    found = filled(rows, metric, device="cuda").search(queries, 15)
+    assert_equal(found, filled(rows, metric).search(queries, 15))
