@@ -11,14 +11,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from vireid.data import CORRUPTIONS, corrupt, generate_synthetic, read_image
 
-HEIGHT, WIDTH, GAP, CAPTION, COLUMNS = 144, 72, 3, 18, 2
+HEIGHT, WIDTH, GAP, CAPTION, COLUMNS = 192, 96, 3, 18, 2
 
 
 def main() -> None:
     """Draw two columns of corruptions; a row is the clean image and the five severities."""
     with TemporaryDirectory() as folder:
-        root = generate_synthetic(f"{folder}/people", train_identities=4, test_identities=1, images_per_camera=1)
-        image = read_image(root / "cam1" / "0002" / "0001.jpg")
+        root = generate_synthetic(f"{folder}/people", train_identities=6, test_identities=1, images_per_camera=1)
+        image = read_image(root / "cam2" / "0006" / "0001.jpg")
     rows = len(CORRUPTIONS) // COLUMNS
     across, down = 6 * (WIDTH + GAP) + 6 * GAP, HEIGHT + GAP + CAPTION
     sheet = Image.new("RGB", (COLUMNS * across, rows * down), "white")

@@ -42,7 +42,7 @@ def describe(records, describe_image):
 
 def main():
     torch.manual_seed(0)
-    dataset = SYSUMM01(Path("data/synthetic-96x48"))
+    dataset = SYSUMM01(Path("data/synthetic-sysu-96x48"))
     protocol = SYSUMM01Protocol()
     rows = {}
     for name, function in {
@@ -52,9 +52,9 @@ def main():
     }.items():
         rows[name] = protocol.evaluate(*(describe(x, function) for x in (dataset.test_infrared, dataset.test_visible)))
     rows = {name: result.summary() for name, result in rows.items()}
-    metrics = json.loads(Path("runs/train/metrics.json").read_text())
-    for name in ("untrained", "trained"):
-        values, spread = metrics[name]["mean"], metrics[name]["std"]
+    results = json.loads(Path("runs/train/metrics.json").read_text())["results"]
+    for name, result in {"untrained": results["0"], "trained": [*results.values()][-1]}.items():
+        values, spread = result["all search"]["mean"], result["all search"]["std"]
         rows[f"{name} network"] = {key: (values[key], spread[key]) for key in values}
     print("| | rank-1 | mAP |\n|---|---|---|")
     for name, summary in rows.items():

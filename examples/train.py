@@ -1,84 +1,106 @@
-r"""Train MUN and evaluate it on identities that it has never seen, with the SYSU-MM01 protocol.
+r"""Train MUN and evaluate it on identities that it has never seen, with the published protocol of the data set.
 
-Without arguments it generates the synthetic data set, trains a small network from scratch and evaluates it before and
-after, in a few minutes on two CPU cores:
+Without arguments it generates a synthetic data set, trains a small network from scratch and evaluates it before and
+after, in a few minutes on two CPU cores. The same command goes on where a run was interrupted.
 
     python examples/train.py
 
-On SYSU-MM01 itself, with the sizes of the paper:
+On real data with the setting of the paper, and on two GPUs:
 
-    python examples/train.py --root SYSU-MM01 --backbone resnet50 --pretrained --size 288 144 --iterations 62550 \
-        --lr 2e-3 --backbone-lr-factor 0.1 --decay-at 0.333 0.667
+    python examples/train.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained --mixed-precision bf16
+    torchrun --nproc-per-node 2 examples/train.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 """
 
 import argparse
+import csv
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vireid import MUN
 from vireid.data import (
-    SYSUMM01,
     CrossModalityIdentitySampler,
     PairedImages,
     PersonImages,
     check_images,
+    create_dataset,
     create_test_transform,
     create_train_transform,
     generate_synthetic,
-    read_image,
+    read_rankings,
 )
-from vireid.evaluation import SYSUMM01Protocol, extract_embeddings
+from vireid.evaluation import RetrievalResult, create_protocols, extract_embeddings, format_results
 from vireid.losses import OverallLoss
+from vireid.models import load_training_state, save_training_state
 from vireid.visualization import plot_curves, plot_rankings
+
+PRESETS = {  # warm-up, decays and evaluations are counted in epochs
+    "laptop": {"backbone": "test_resnet", "size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
+    | {"warm_up": 1, "decay_at": (4, 6), "evaluate_every": 3},
+    "paper": {"backbone": "resnet50", "size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
+    | {"warm_up": 15, "decay_at": (30, 60), "evaluate_every": 10},
+}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--root", type=Path, help="folder of SYSU-MM01; without it, synthetic data are generated on first use")
-    add("--output", type=Path, default=Path("runs/train"), help="folder for metrics, figures and weights (%(default)s)")
-    add("--backbone", default="test_resnet", help="a timm network (%(default)s)")
-    add("--pretrained", action="store_true", help="start from timm's weights of the backbone")
-    add("--size", type=int, nargs=2, default=(96, 48), metavar=("H", "W"), help="of the images, pixels (96 48)")
-    add("--iterations", type=int, default=900, help="training steps (%(default)s)")
+    add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="whose layout and protocol (%(default)s)")
+    add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
+    add("--trial", type=int, default=1, help="of RegDB, 1 to 10 (%(default)s)")
+    add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
+    add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
+    add("--backbone", help="a timm network")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images, pixels")
+    add("--epochs", type=int)
+    add("--lr", type=float, help="learning rate of AdamW after the warm-up")
+    add("--backbone-lr-factor", type=float, help="on the backbone's rate")
+    add("--warm-up", type=int, help="epochs over which the rate rises")
+    add("--decay-at", type=int, nargs=2, help="epochs at which it falls to a tenth")
+    add("--evaluate-every", type=int, help="epochs between evaluations; the last one is always evaluated")
+    add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
     add("--identities-per-batch", type=int, default=8, help="P (%(default)s)")
     add("--images-per-identity", type=int, default=4, help="K of each modality (%(default)s)")
-    add("--lr", type=float, default=6e-3, help="learning rate of AdamW after the warm-up (%(default)s)")
-    add("--backbone-lr-factor", type=float, default=1.0, help="on the backbone's rate; 0.1 if pretrained (%(default)s)")
-    add(
-        "--decay-at",
-        type=float,
-        nargs=2,
-        default=(0.6, 0.85),
-        metavar="SHARE",
-        help="of the run, where the rate falls to a tenth (0.6 0.85)",
-    )
+    add("--batches-per-epoch", type=int, help="of all processes together; by default one pass over the larger modality")
+    add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
     add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
-    add("--seed", type=int, default=0, help="of the weights, the batches and the augmentations (%(default)s)")
+    add("--seed", type=int, default=0, help="of weights, batches and augmentations (%(default)s)")
+    parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
     return parser.parse_args()
 
 
-def create_schedule(optimizer, iterations, decay_at):
-    """Warm up linearly over a sixth of the run as the paper does, then fall to a tenth twice."""
-    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-5, total_iters=max(1, iterations // 6))
-    steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [int(share * iterations) for share in decay_at], gamma=0.1)
-    return torch.optim.lr_scheduler.ChainedScheduler([warm_up, steps])
+class Step(nn.Module):
+    """The network and its losses as one module, so that several processes keep both alike."""
+
+    def __init__(self, model, criterion):
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, visible, infrared, identities):
+        """The loss and its terms."""
+        return self.criterion(self.model(visible, infrared), identities)
 
 
-def prepare(args, device):
+def prepare(args, accelerator):
     """Make everything that can fail for the user's sake, before any training."""
-    root = args.root or Path(f"data/synthetic-{args.size[0]}x{args.size[1]}")
-    if args.root is None and not root.exists():
-        print(f"Generating the synthetic data set in {root} …")
-        generate_synthetic(root, size=tuple(args.size))
-    dataset = SYSUMM01(root)
-    check_images([*dataset.train, *dataset.test_infrared, *dataset.test_visible])
+    root = args.root or Path("data") / f"synthetic-{args.dataset}-{args.size[0]}x{args.size[1]}"
+    with accelerator.main_process_first():
+        if args.root is None and not root.exists():
+            print(f"Generating a synthetic data set in {root} …")
+            generate_synthetic(root, args.dataset, size=tuple(args.size))
+    dataset = create_dataset(args.dataset, root, trial=args.trial)
+    if accelerator.is_main_process:
+        check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
     transforms = [create_train_transform(modality, tuple(args.size)) for modality in ("visible", "infrared")]
     pairs = PairedImages(dataset.train, *transforms)
     sampler = CrossModalityIdentitySampler(
@@ -86,91 +108,155 @@ def prepare(args, device):
         pairs.infrared_identities,
         identities_per_batch=args.identities_per_batch,
         images_per_identity=args.images_per_identity,
+        batches_per_epoch=args.batches_per_epoch,
+        num_replicas=accelerator.num_processes,
+        rank=accelerator.process_index,
         generator=torch.Generator().manual_seed(args.seed),
     )
-    generator = torch.Generator().manual_seed(args.seed)
-    batches = DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers, generator=generator)
+    batches = DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers)
     torch.manual_seed(args.seed)
-    model = MUN(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=tuple(args.size)).to(device)
+    model = MUN(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=tuple(args.size))
     pairs_per_batch = args.identities_per_batch * args.images_per_identity
-    criterion = OverallLoss(model.embedding_dim, batch_size=pairs_per_batch, iterations=args.iterations).to(device)
-    backbone, others = [], []
-    for name, parameter in [*model.named_parameters(), *criterion.named_parameters()]:
-        (backbone if name.startswith("backbone.") else others).append(parameter)
-    groups = [{"params": backbone, "lr": args.lr * args.backbone_lr_factor}, {"params": others}]
+    criterion = OverallLoss(model.embedding_dim, batch_size=pairs_per_batch, iterations=args.epochs * len(batches))
+    step = Step(model, criterion)
+    groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
+    for name, parameter in step.named_parameters():
+        groups[0 if name.startswith("model.backbone.") else 1]["params"].append(parameter)
     optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=0.01)
+    warm_up = max(1, args.warm_up * len(batches))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda i: min(1, (i + 1) / warm_up) * 0.1 ** sum(i >= epoch * len(batches) for epoch in args.decay_at),
+    )
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "metrics.json").touch()  # a folder that cannot be written to fails now rather than at the end
-    return dataset, batches, model, criterion, optimizer
+    (args.output / "log.csv").touch()  # a folder that cannot be written to fails now rather than at the end
+    return dataset, batches, *accelerator.prepare(step, optimizer), schedule
 
 
-def evaluate(model, dataset, args):
-    """Embed the test images and return the result, and the rankings of the first gallery for the figure."""
-    query, gallery = (
-        extract_embeddings(
-            model,
-            PersonImages(records, create_test_transform(tuple(args.size))),
-            modality,
-            workers=args.workers,
-        )
-        for records, modality in ((dataset.test_infrared, "infrared"), (dataset.test_visible, "visible"))
-    )
-    protocol = SYSUMM01Protocol(search="all")
-    return protocol.evaluate(query, gallery), protocol.rank(query, gallery, k=10)
+def evaluate(model, dataset, protocols, args):
+    """Embed the test images; return each protocol's result, and its queries and gallery."""
+    transform = create_test_transform(tuple(args.size))
+    embeddings = {
+        modality: extract_embeddings(model, PersonImages(records, transform), modality, workers=args.workers)
+        for modality, records in (("visible", dataset.test_visible), ("infrared", dataset.test_infrared))
+    }
+    pairs = {name: (embeddings[p.query_modality], embeddings[p.gallery_modality]) for name, p in protocols.items()}
+    return {name: protocol.evaluate(*pairs[name]) for name, protocol in protocols.items()}, pairs
 
 
-def main():
-    args = parse_arguments()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    started = time.perf_counter()
-    try:
-        dataset, batches, model, criterion, optimizer = prepare(args, device)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"train.py: {error}")
-    schedule = create_schedule(optimizer, args.iterations, args.decay_at)
+def resume(path, settings, step, optimizer, schedule):
+    """Take up a checkpoint if there is one; return the finished epochs, the history and the results so far."""
+    if not path.exists():
+        return 0, {}, {}
+    state = load_training_state(path)
+    theirs = state["settings"]
+    other = [f"{name} {theirs.get(name)}, not {value}" for name, value in settings.items() if theirs.get(name) != value]
+    if other:
+        raise ValueError(f"{path} is of a run with {'; '.join(other)}. Choose another --output, or delete it.")
+    step.load_state_dict(state["step"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return state["epoch"], state["history"], state["results"]
 
-    untrained, _ = evaluate(model, dataset, args)
-    history = {}
-    model.train()
-    progress = tqdm(total=args.iterations, desc="training", unit="it", dynamic_ncols=True)
-    while progress.n < args.iterations:
-        for visible, infrared, identities in batches:
-            output = model(visible.to(device), infrared.to(device))
-            loss, terms = criterion(output, identities.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            for name, term in {"total": loss, **terms}.items():
-                history.setdefault(name, []).append(term.item())
-            progress.set_postfix({name: f"{values[-1]:.2f}" for name, values in history.items()}, refresh=False)
-            progress.update()
-            if progress.n == args.iterations:
-                break
-    progress.close()
-    trained, (found, correct) = evaluate(model, dataset, args)
 
-    identities = {record.identity for record in dataset.test_visible}
-    print(f"\n{trained.protocol}, {len(identities)} unseen identities, chance rank-1 {100 / len(identities):.1f} %")
-    print(f"{'':12}" + "".join(f"{name:>14}" for name in trained.summary()))
-    for name, result in {"untrained": untrained, "trained": trained}.items():
-        cells = (f"{100 * mean:.2f} ± {100 * std:.2f}" for mean, std in result.summary().values())
-        print(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells))
+def train(batches, step, optimizer, schedule, accelerator, args):
+    """Go through the batches and yield the values of the loss terms."""
+    step.train()
+    for batch in batches:
+        visible, infrared, identities = (part.to(accelerator.device) for part in batch)
+        with accelerator.autocast():
+            loss, terms = step(visible, infrared, identities)
+        values = {name: term.item() for name, term in {"total": loss, **terms}.items()}
+        if not loss.isfinite():
+            state = {"step": accelerator.unwrap_model(step).state_dict(), "batch": batch, "terms": values}
+            save_training_state(args.output / "failed.pt", state)
+            raise ValueError(f"the loss must be finite, got {values}. {args.output / 'failed.pt'} holds the batch.")
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        yield {**values, "lr": schedule.get_last_lr()[-1]}
+        schedule.step()
 
-    shown = range(0, len(dataset.test_infrared), max(1, len(dataset.test_infrared) // 8))[:8]
-    figure = plot_rankings(
-        [read_image(dataset.test_infrared[i].path) for i in shown],
-        [[read_image(dataset.test_visible[j].path) for j in found[i].tolist() if j >= 0] for i in shown],
-        [[hit for j, hit in zip(found[i].tolist(), correct[i].tolist(), strict=True) if j >= 0] for i in shown],
-    )
-    figure.savefig(args.output / "rankings.png", dpi=110)
-    plot_curves({"loss terms": history}, smoothing=20).savefig(args.output / "curves.png", dpi=110)
-    torch.save(model.state_dict(), args.output / "model.pt")
-    metrics = {"untrained": untrained.to_dict(), "trained": trained.to_dict(), "losses": history}
-    metrics |= {"seconds": time.perf_counter() - started, "arguments": {k: str(v) for k, v in vars(args).items()}}
+
+def report(args, dataset, protocols, pairs, history, results):
+    """Write metrics.json, the log and the figures."""
+    arguments = {name: str(value) for name, value in vars(args).items()}
+    metrics = {"results": results, "history": history, "arguments": arguments}
     (args.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    print(f"\n{metrics['seconds']:.0f} s. Wrote metrics.json, curves.png, rankings.png and model.pt to {args.output}.")
+    with (args.output / "log.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([tuple(history), *zip(*history.values(), strict=True)])
+    losses = {name: values for name, values in history.items() if name != "lr"}
+    measured = {
+        f"{key}, {name}": {int(i): 100 * result[name]["mean"][key] for i, result in results.items()}
+        for name in protocols
+        for key in ("rank-1", "mAP")
+    }
+    figure = plot_curves({"loss terms": losses, "unseen identities (%)": measured}, smoothing=20)
+    figure.savefig(args.output / "curves.png", dpi=110)
+    name, protocol = next(iter(protocols.items()))
+    records = {"visible": dataset.test_visible, "infrared": dataset.test_infrared}
+    query, gallery = records[protocol.query_modality], records[protocol.gallery_modality]
+    figure = plot_rankings(*read_rankings(query, gallery, *protocol.rank(*pairs[name], k=10)))
+    figure.savefig(args.output / "rankings.png", dpi=110)
+
+
+def main(args):
+    cpu = not torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=args.mixed_precision, cpu=cpu, step_scheduler_with_optimizer=False)
+    started = time.perf_counter()
+    dataset, batches, step, optimizer, schedule = prepare(args, accelerator)
+    protocols = create_protocols(args.dataset, trial=args.trial, trained_on=args.trial)
+    plain, last, best = accelerator.unwrap_model(step), args.output / "last.pt", args.output / "best"
+    settings = {name: str(value) for name, value in vars(args).items() if name not in {"output", "workers"}}
+    settings["processes"] = str(accelerator.num_processes)
+    finished, history, results = resume(last, settings, plain, optimizer, schedule)
+    images = 2 * args.identities_per_batch * args.images_per_identity * accelerator.num_processes
+    progress = tqdm(total=args.epochs * len(batches) * images, initial=finished * len(batches) * images, unit="img")
+    progress.disable = not accelerator.is_main_process
+
+    for epoch in range(finished, args.epochs + 1):  # counted by what is finished: 0 is the untrained network
+        broadcast([*plain.buffers()])  # each process has its own statistics since the last step
+        iteration = str(epoch * len(batches))
+        if epoch == args.epochs or (epoch % args.evaluate_every == 0 and iteration not in results):
+            evaluated, pairs = evaluate(plain.model, dataset, protocols, args)
+            results[iteration] = {name: result.to_dict() for name, result in evaluated.items()}
+            quality = [next(iter(result.values()))["mean"]["mAP"] for result in results.values()]
+            if accelerator.is_main_process and quality[-1] == max(quality):
+                plain.model.save_pretrained(best)
+                (best / "training.json").write_text(json.dumps({"dataset": args.dataset, "trial": args.trial}))
+        if accelerator.is_main_process and epoch > finished:
+            state = {"settings": settings, "epoch": epoch, "history": history, "results": results}
+            state |= {"model": plain.model.arguments, "step": plain.state_dict()}
+            save_training_state(last, {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
+        if epoch < args.epochs:
+            # All that is random in an epoch follows from its number, so that a resumed run draws what any other does.
+            torch.manual_seed((args.seed * 10_000 + epoch) * 1_000 + accelerator.process_index)
+            batches.batch_sampler.set_epoch(epoch)
+            for values in train(batches, step, optimizer, schedule, accelerator, args):
+                for name, value in values.items():
+                    history.setdefault(name, []).append(value)
+                progress.set_postfix({name: f"{value:.2g}" for name, value in values.items()}, refresh=False)
+                progress.update(images)
+    progress.close()
+
+    if accelerator.is_main_process:
+        report(args, dataset, protocols, pairs, history, results)
+        stages = {"untrained": results["0"], "trained": results[iteration]}
+        rows = {
+            f"{stage}, {name}": RetrievalResult.from_dict(result)
+            for stage, of_stage in stages.items()
+            for name, result in of_stage.items()
+        }
+        people = len({record.identity for record in dataset.test_visible})
+        print(f"\n{format_results(rows)}\n{people} unseen identities: rank-1 by chance is about {100 / people:.1f} %.")
+        print(
+            f"{time.perf_counter() - started:.0f} s. {args.output} holds {', '.join(sorted(os.listdir(args.output)))}."
+        )
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(parse_arguments())
+    except (ValueError, OSError, ImportError) as mistake:  # of the user, or of the machine: the message says it all
+        sys.exit(f"train.py: {mistake}")

@@ -1,8 +1,10 @@
 """The examples run as their users run them: as scripts, from another folder."""
 
 import json
+import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vireid import MUN
 from vireid.data import generate_synthetic
+from vireid.models import load_training_state
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -23,62 +27,247 @@ def small(tmp_path_factory):
     return generate_synthetic(folder, train_identities=6, test_identities=4, images_per_camera=2, size=(64, 32))
 
 
-def train(folder, *arguments):
-    command = [sys.executable, str(ROOT / "examples" / "train.py"), "--workers", "0", "--size", "64", "32", *arguments]
+SMALL_RUN = ["--size", "64", "32", "--workers", "0", "--epochs", "2", "--evaluate-every", "1", "--warm-up", "1"]
+SMALL_RUN += ["--decay-at", "1", "2", "--identities-per-batch", "3", "--images-per-identity", "2"]
+
+
+def run(script, folder, *arguments, launcher=()):
+    command = [sys.executable, *launcher, str(script), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def train(folder, *arguments, **options):
+    return run(ROOT / "examples" / "train.py", folder, *SMALL_RUN, *arguments, **options)
+
+
+RUN = """
+try:
+    train.main(train.parse_arguments())
+except (ValueError, OSError) as mistake:
+    sys.exit(f"train.py: {mistake}")
+"""
+
+
+def train_with(folder, change, *arguments, **options):
+    """Run train.py after a change to it, the text of a script that may use the module ``train``."""
+    script = folder / "changed.py"
+    head = f"import os, signal, sys\nsys.path.insert(0, {str(ROOT / 'examples')!r})\nimport torch, train\n"
+    script.write_text(head + change + RUN, encoding="utf-8")
+    return run(script, folder, *SMALL_RUN, *arguments, **options)
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def trained(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    options = ["--root", str(small), "--iterations", "5", "--identities-per-batch", "3", "--images-per-identity", "2"]
-    runs = [train(folder, *options, "--output", name) for name in ("first", "again")]
-    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
-    return folder, runs
+    done = train(folder, "--root", small, "--output", "first")
+    assert done.returncode == 0, done.stderr
+    return folder, done
 
 
 def test_training_writes_everything(trained):
-    folder, runs = trained
-    assert "4 unseen identities, chance rank-1 25.0 %" in runs[0].stdout
-    metrics = json.loads((folder / "first" / "metrics.json").read_text())
-    assert len(metrics["losses"]["total"]) == 5
-    assert set(metrics["losses"]) == {
-        "total",
-        "identity",
-        "triplet",
-        "identity_consistency",
-        "identity_alignment",
-        "modality_alignment",
-    }
-    for result in ("untrained", "trained"):
-        rank_1 = metrics[result]["mean"]["rank-1"]
-        assert 0 < rank_1 <= 1
-        assert f"{100 * rank_1:.2f} ± " in runs[0].stdout
+    folder, done = trained
+    assert "4 unseen identities: rank-1 by chance is about 25.0 %" in done.stdout
+    metrics = metrics_of(folder / "first")
+    names = {"identity", "triplet", "identity_consistency", "identity_alignment", "modality_alignment"}
+    assert set(metrics["history"]) == {"total", "lr"} | names
+    iterations = len(metrics["history"]["total"])
+    assert list(metrics["results"]) == [str(epoch * iterations // 2) for epoch in (0, 1, 2)]
+    for result in (metrics["results"]["0"], metrics["results"][str(iterations)]):
+        for protocol in ("all search", "indoor search"):
+            assert 0 < result[protocol]["mean"]["rank-1"] <= 1
+            assert f"{100 * result[protocol]['mean']['rank-1']:.2f} ± " in done.stdout
+    rates = metrics["history"]["lr"]
+    assert rates[iterations // 2 - 1] == pytest.approx(6e-3)  # warmed up
+    assert rates[-1] == pytest.approx(6e-4)
+    log = (folder / "first" / "log.csv").read_text().splitlines()
+    assert len(log) == iterations + 1
     for picture in ("curves.png", "rankings.png"):
         with Image.open(folder / "first" / picture) as image:
             assert min(image.size) > 300
             assert len(image.convert("L").getcolors()) > 50  # not blank
-    assert torch.load(folder / "first" / "model.pt", weights_only=True)
+    assert MUN.from_pretrained(folder / "first" / "best").embedding_dim
+    assert load_training_state(folder / "first" / "last.pt")["epoch"] == 2
 
 
-def test_same_seed_same_figures(trained):
+def test_same_seed_same_figures(trained, small):
     folder, _ = trained
-    first, again = (json.loads((folder / name / "metrics.json").read_text()) for name in ("first", "again"))
-    for part in ("untrained", "trained", "losses"):
-        assert first[part] == again[part]
+    assert train(folder, "--root", small, "--output", "again").returncode == 0
+    first, again = (metrics_of(folder / name) for name in ("first", "again"))
+    assert first["results"] == again["results"]
+    assert first["history"] == again["history"]
+
+
+KILLED_BETWEEN = """
+original = train.train
+def killed(batches, step, optimizer, schedule, accelerator, args):
+    for count, values in enumerate(original(batches, step, optimizer, schedule, accelerator, args)):
+        if batches.batch_sampler.next_epoch == 2 and count == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield values
+train.train = killed
+"""
+KILLED_WHILE_WRITING = """
+save = torch.save
+def killed(state, path):
+    if state["epoch"] == 2:
+        save(state, path)
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(state, path)
+torch.save = killed
+"""
+
+
+@pytest.mark.parametrize("change", [KILLED_BETWEEN, KILLED_WHILE_WRITING], ids=["between", "while writing"])
+def test_a_killed_run_goes_on_to_the_same_numbers(trained, small, tmp_path, change):
+    killed = train_with(tmp_path, change, "--root", small, "--output", "run")
+    assert killed.returncode == -signal.SIGKILL
+    assert load_training_state(tmp_path / "run" / "last.pt")["epoch"] == 1
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    resumed = train(tmp_path, "--root", small, "--output", "run")
+    assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = metrics_of(tmp_path / "run"), metrics_of(trained[0] / "first")
+    assert ours["results"] == theirs["results"]
+    assert ours["history"] == theirs["history"]
+    ours, theirs = (load_training_state(folder / "last.pt") for folder in (tmp_path / "run", trained[0] / "first"))
+    assert all(torch.equal(ours["step"][name], theirs["step"][name]) for name in theirs["step"])
+
+
+NO_SPACE = """
+save = torch.save
+def failing(state, path):
+    if state["epoch"] == 2:
+        path.write_bytes(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file: no space left on device")
+    save(state, path)
+torch.save = failing
+"""
+
+
+def test_a_failed_write_keeps_the_checkpoint_before(small, tmp_path):
+    done = train_with(tmp_path, NO_SPACE, "--root", small, "--output", "run")
+    assert done.returncode == 1
+    message = "train.py: path must be a file that can be written, got 'run/last.pt': PytorchStreamWriter failed"
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert load_training_state(tmp_path / "run" / "last.pt")["epoch"] == 1
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_stops_at_a_loss_that_is_not_finite(small, tmp_path):
+    done = train(tmp_path, "--root", small, "--lr", "1e30", "--output", "run")
+    assert done.returncode == 1
+    assert "train.py: the loss must be finite, got {'total': " in done.stderr
+    assert "run/failed.pt holds the batch" in done.stderr
+    state = load_training_state(tmp_path / "run" / "failed.pt")
+    assert len(state["batch"]) == 3
+    assert not math.isfinite(state["terms"]["total"])
+
+
+def test_another_run_is_not_taken_up(trained, small):
+    folder, _ = trained
+    done = train(folder, "--root", small, "--output", "first", "--seed", "5")
+    assert done.returncode == 1
+    assert "first/last.pt is of a run with seed 0, not 5. Choose another --output, or delete it." in done.stderr
+
+
+SEVERAL = """
+import torch.distributed as dist
+
+original = train.train
+def checked(batches, step, optimizer, schedule, accelerator, args):
+    sampler = batches.batch_sampler
+    epoch = sampler.next_epoch
+    everyone = [None, None]
+    dist.all_gather_object(everyone, list(sampler))
+    sampler.set_epoch(epoch)
+    assert len(everyone[0]) == len(everyone[1]) == len(batches)
+    for one, other in zip(*everyone):
+        for half in (0, 1):
+            assert not {pair[half] for pair in one} & {pair[half] for pair in other}
+    for values in original(batches, step, optimizer, schedule, accelerator, args):
+        state = torch.cat([value.detach().double().flatten() for value in step.module.parameters()])
+        states = [torch.empty_like(state) for _ in range(2)]
+        dist.all_gather(states, state)
+        assert torch.equal(*states), "the processes have other weights"
+        yield values
+    print("checked an epoch", flush=True)
+train.train = checked
+"""
+
+
+def test_two_processes(small, tmp_path):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    options = ["--root", small, "--output", "run", "--backbone-lr-factor", "0.5"]
+    done = train_with(tmp_path, SEVERAL, *options, launcher=launcher)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("checked an epoch") == 4
+    metrics = metrics_of(tmp_path / "run")
+    iterations = len(metrics["history"]["total"])
+    alone = run(ROOT / "examples" / "evaluate.py", tmp_path, "run/last.pt", "--root", small, "--output", "alone")
+    assert alone.returncode == 0, alone.stderr
+    results = json.loads((tmp_path / "alone" / "evaluation.json").read_text())
+    for name, result in metrics["results"][str(iterations)].items():
+        for key in ("cmc", "mAP", "mINP"):
+            torch.testing.assert_close(torch.tensor(results[name]["trials"][key]), torch.tensor(result["trials"][key]))
+
+
+@pytest.mark.parametrize("dataset", ["regdb", "llcm"])
+def test_other_data_sets(tmp_path, dataset):
+    root = generate_synthetic(
+        tmp_path / "data", dataset, train_identities=4, test_identities=3, images_per_camera=2, size=(64, 32)
+    )
+    done = train(tmp_path, "--dataset", dataset, "--root", root, "--batches-per-epoch", "2", "--trial", "2")
+    assert done.returncode == 0, done.stderr
+    for words in ("trained, visible → infrared", "trained, infrared → visible"):
+        assert words in done.stdout
+    options = ["--root", root, "--flip", "mean", "--cache", "cache", "--output", "evaluated"]
+    evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "flip mean" in (tmp_path / "evaluated" / "evaluation.json").read_text()
+    if dataset == "regdb":  # T4: the network was trained on trial 2
+        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options, "--trial", "3")
+        assert evaluated.returncode == 1
+        assert "evaluate.py: trained_on must be the trial that is tested, 3, got 2." in evaluated.stderr
+
+
+def test_evaluation_options(trained, small):
+    folder, _ = trained
+    evaluate = ROOT / "examples" / "evaluate.py"
+    done = run(evaluate, folder, "first/best", "--root", small, "--official", "--reranking", "--output", "out")
+    assert done.returncode == 1  # that data set has 2 images of a person and camera
+    assert "evaluate.py: gallery must be more than k1 = 20 images" in done.stderr
+    done = run(evaluate, folder, "first/best", "--root", small, "--official", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads((folder / "out" / "evaluation.json").read_text())) == [
+        "all, 1-shot",
+        "all, 10-shot",
+        "indoor, 1-shot",
+        "indoor, 10-shot",
+    ]
+    for wrong, message in (
+        ("first/log.csv", "evaluate.py: path must be a whole training state, got 'first/log.csv'"),
+        ("nowhere", "evaluate.py: source must be a folder, got 'nowhere'"),
+    ):
+        done = run(evaluate, folder, wrong, "--root", small)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_damaged_image_is_told_before_any_work(small, tmp_path):
     shutil.copytree(small, tmp_path / "data")
     path = next((tmp_path / "data" / "cam4").rglob("*.jpg"))
     path.write_bytes(path.read_bytes()[:300])
-    run = train(tmp_path, "--root", "data", "--identities-per-batch", "3")
-    assert run.returncode == 1
-    assert (
-        "train.py: records must hold readable images, got '1 that are not'. path must be a readable image" in run.stderr
-    )
-    assert path.name in run.stderr
-    assert "Traceback" not in run.stderr
+    done = train(tmp_path, "--root", "data")
+    assert done.returncode == 1
+    assert "train.py: records must hold readable images, got '1 that are not'. path must be a readable" in done.stderr
+    assert path.name in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -89,14 +278,31 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
         (["--identities-per-batch", "9"], "identities_per_batch must be at most 6, the identities seen in both"),
         (["--backbone", "resnet5O"], "backbone must be a timm model, got 'resnet5O'. Did you mean 'resnet50'"),
         (["--output", "/dev/null/x"], "Not a directory: '/dev/null/x'"),
+        (["--dataset", "regdb", "--trial", "11"], "trial must be a whole number from 1 to 10, got 11"),
     ],
 )
 def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
-    run = train(tmp_path, "--root", str(small), "--identities-per-batch", "3", *arguments)
-    assert run.returncode == 1
-    assert message in run.stderr
-    assert "Traceback" not in run.stderr
+    done = train(tmp_path, "--root", small, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("*"))
+
+
+def test_preset_of_the_paper():
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import train; print(train.parse_arguments())"
+    done = subprocess.run([sys.executable, "-c", code, "--preset", "paper"], capture_output=True, text=True, check=True)
+    for setting in (
+        "backbone='resnet50'",
+        "size=(288, 144)",
+        "epochs=90",
+        "lr=0.002",
+        "warm_up=15",
+        "decay_at=(30, 60)",
+        "identities_per_batch=8",
+        "images_per_identity=4",
+    ):
+        assert setting in done.stdout
 
 
 @pytest.mark.parametrize("options", [[], ["--vireid"]])

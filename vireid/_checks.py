@@ -90,4 +90,5 @@ def import_extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
-        raise ImportError(f"{library} must be installed for this: pip install 'vireid[{extra}]'.") from error
+        cause = "" if getattr(error, "name", None) in {library, module} else f" ({error})"
+        raise ImportError(f"{library} must be installed for this: pip install 'vireid[{extra}]'.{cause}") from error

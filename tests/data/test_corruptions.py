@@ -1,14 +1,18 @@
+import ast
+import inspect
 import io
 import pickle
 import random
 import subprocess
 import sys
 from collections import Counter
+from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader
 
@@ -70,6 +74,88 @@ def test_all_differ(image):
 
 
 # The severities of the benchmark, one corruption after the other.
+
+TABLE = {  # read from the wheel of imagecorruptions 1.1.2, with which the benchmark was made
+    "gaussian_noise": [0.08, 0.12, 0.18, 0.26, 0.38],
+    "shot_noise": [60, 25, 12, 5, 3],
+    "impulse_noise": [0.03, 0.06, 0.09, 0.17, 0.27],
+    "speckle_noise": [0.15, 0.2, 0.35, 0.45, 0.6],
+    "defocus_blur": [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)],
+    "glass_blur": [(0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
+    "motion_blur": [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
+    "zoom_blur": [(1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03)],
+    "gaussian_blur": [1, 2, 3, 4, 6],
+    "snow": [
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    ],
+    "frost": [(1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)],
+    "fog": [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
+    "brightness": [0.1, 0.2, 0.3, 0.4, 0.5],
+    "contrast": [0.4, 0.3, 0.2, 0.1, 0.05],
+    "saturate": [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)],
+    "elastic_transform": [12.5, 16.25, 21.25, 25, 30],
+    "pixelate": [0.6, 0.5, 0.4, 0.3, 0.25],
+    "jpeg_compression": [25, 18, 15, 10, 7],
+    "spatter": [
+        (0.65, 0.3, 4, 0.69, 0.6, 0),
+        (0.65, 0.3, 3, 0.68, 0.6, 0),
+        (0.65, 0.3, 2, 0.68, 0.5, 0),
+        (0.65, 0.3, 1, 0.65, 1.5, 1),
+        (0.67, 0.4, 1, 0.65, 1.5, 1),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - {"rain"}))
+def test_the_library_has_the_benchmark_s_severities(name):
+    """Not every one shows in the pixels: that another version of the library changes none, its source tells."""
+    source = ast.parse(inspect.getsource(getattr(import_module("imagecorruptions.corruptions"), name)))
+    tables = [n.value for n in ast.walk(source) if isinstance(n, ast.Subscript) and isinstance(n.value, ast.List)]
+    levels = [eval(ast.unparse(t), {"np": SimpleNamespace(arange=lambda *ends: ends)}) for t in tables]
+    levels = next(level for level in levels if len(level) == 5)
+    assert [pytest.approx(level) for level in levels] == TABLE[name]
+
+
+@pytest.mark.parametrize("name", ["fog", "gaussian_noise", "rain", "jpeg_compression"])
+def test_small_images_are_mirrored(name):
+    image = (255 * torch.rand(3, 20, 40, generator=torch.Generator().manual_seed(0))).byte()
+    mirrored = torch.cat([image, image.flip(1)[:, :12]], 1)
+    assert torch.equal(corrupt(image, name, 3), corrupt(mirrored, name, 3)[:, :20])
+
+
+@pytest.mark.parametrize(("severity", "frost"), list(enumerate(TABLE["frost"], 1)))
+def test_frost(flat, severity, frost):
+    black, dark = (corrupt(flat * 0 + level, "frost", severity).double() for level in (0, 60))
+    unclipped = dark < 255
+    assert ((dark - black)[unclipped] - 60 * frost[0]).abs().max() <= 1
+    texture = corrupt(flat * 0, "frost", 1).double() / TABLE["frost"][0][1]
+    unclipped = black < 255
+    assert (black - texture * frost[1])[unclipped].abs().max() <= 3
+
+
+@pytest.mark.parametrize(("severity", "alpha"), list(enumerate(TABLE["elastic_transform"], 1)))
+def test_elastic_transform(severity, alpha):
+    height, width = 288, 144
+    ramp = torch.arange(width).expand(3, height, width).byte()
+    shift = (corrupt(ramp, "elastic_transform", severity).double() - ramp)[0, :, 16:-16]
+    # Uniform noise up to 0.5 % of the height, smoothed by Gaussians of 1 % of the sides, times α.
+    expected = alpha * 0.005 * height / 3**0.5 / (4 * np.pi * 0.01 * height * 0.01 * width) ** 0.5
+    assert shift.std().item() == pytest.approx(expected, rel=0.08)
+
+
+@pytest.mark.parametrize(("severity", "motion"), list(enumerate(TABLE["motion_blur"], 1)))
+def test_motion_blur(severity, motion):
+    dot = torch.zeros(3, 96, 96, dtype=torch.uint8)
+    dot[:, 48, 48] = 255
+    trail = np.exp(-(np.arange(2 * motion[0] + 1) ** 2) / (2 * motion[1] ** 2))
+    expected = np.zeros(96 * 96)
+    expected[: len(trail)] = 255 * trail / trail.sum()
+    result = np.sort(corrupt(dot, "motion_blur", severity)[0].double().numpy().ravel())[::-1]
+    assert np.abs(result - expected).max() <= 1.01
 
 
 @pytest.mark.parametrize(("severity", "sigma"), list(enumerate([0.08, 0.12, 0.18, 0.26, 0.38], 1)))
@@ -194,6 +280,34 @@ def test_rain_darkens_and_streaks(flat, severity):
     assert 2 < rainy.max().item() - darker < 73  # the streaks' 200, spread by the blur
 
 
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_rain_blurs_by_two_more_pixels_than_its_severity(severity, monkeypatch):
+    monkeypatch.setattr(ImageDraw.ImageDraw, "line", lambda *_: None)
+    edge = torch.full((3, 32, 64), 255, dtype=torch.uint8)
+    edge[:, :, 32:] = 100
+    profile = corrupt(edge, "rain", severity)[0, 16].double()
+    expected = np.convolve(
+        np.pad(edge[0, 16].double().numpy(), 9, "edge"), np.ones(2 + severity) / (2 + severity), "same"
+    )
+    if severity % 2 == 0:  # an even box is centred between two pixels: the mean of both positions
+        expected = (expected + np.roll(expected, -1)) / 2
+    expected = expected[9:-9] - 255 * (0.05 + 0.05 * severity)
+    assert np.abs(profile.numpy() - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_rain_has_the_drops_and_lengths_of_its_type(flat, severity, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "line", lambda _, ends, *rest: drawn.append(ends))
+    corrupt(flat, "rain", severity)
+    pixels_a_drop, length = [(770, 10), (600, 30), (600, 30), (500, 60), (500, 60)][severity - 1]
+    assert len(drawn) == flat[0].numel() // pixels_a_drop
+    assert {bottom - top for _, top, _, bottom in drawn} == {length}
+    slants = {right - left for left, _, right, _ in drawn}
+    assert len(slants) == 1
+    assert abs(slants.pop()) <= 10
+
+
 @pytest.mark.parametrize("size", [(288, 144), (20, 10), (33, 200), (400, 40)])
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_any_size(name, size):
@@ -252,7 +366,7 @@ def test_workers_corrupt_alike(tmp_path):
         tmp_path / "people", train_identities=2, test_identities=2, images_per_camera=2, size=(48, 32)
     )
     records = SYSUMM01(root).test_visible
-    corruption = RandomCorruption(size=(40, 32), corruptions=["gaussian_noise", "rain", "impulse_noise"])
+    corruption = RandomCorruption(size=(40, 32), corruptions=["rain", "impulse_noise", "defocus_blur", "spatter"])
     images = PersonImages(records, torch.clone, corruption=corruption)
     alone = torch.stack([images[i][0] for i in range(len(images))])
     assert alone.shape[2:] == (40, 32)
@@ -280,7 +394,7 @@ def test_resizes_first(image):
         (lambda x: corrupt(x, "fogg", 1), ValueError, "name must be one of 'gaussian_noise', .*Did you mean .*'fog'"),
         (lambda x: corrupt(x, "fog", 0), ValueError, "severity must be a whole number from 1 to 5, got 0"),
         (lambda x: corrupt(x, "fog", 6), ValueError, "severity must be a whole number from 1 to 5, got 6"),
-        (lambda x: corrupt(x, "fog", 1, seed=-1), ValueError, "seed must be from 0 to"),
+        (lambda x: corrupt(x, "fog", 1, seed=-1), ValueError, "seed must be a whole number from 0 to"),
         (lambda x: corrupt(x.float(), "fog", 1), TypeError, "image must be uint8, got torch.float32"),
         (lambda x: corrupt(x[None], "fog", 1), ValueError, r"image must have shape \(3, h, w\), got \(1, 3, 144, 72\)"),
         (lambda x: corrupt(x.numpy(), "fog", 1), TypeError, "image must be a tensor, got 'ndarray'"),
@@ -291,7 +405,12 @@ def test_resizes_first(image):
             ValueError,
             "severities must be a whole number from 1 to 5",
         ),
-        (lambda x: RandomCorruption(draw=-1), ValueError, r"seed and draw must be at least 0, got \(0, -1\)"),
+        (lambda x: corrupt(x, "fog", 1, seed=1.5), ValueError, "seed must be a whole number from 0 to"),
+        (lambda x: RandomCorruption(draw=-1), ValueError, r"seed and draw must be whole .* least 0, got \(0, -1\)"),
+        (lambda x: RandomCorruption(seed=0.5), ValueError, r"seed and draw must be whole .* least 0, got \(0.5, 0\)"),
+        (lambda x: RandomCorruption(size=(288,)), ValueError, r"size must be \(height, width\) .*, got \(288,\)"),
+        (lambda x: RandomCorruption(size=(0, 9)), ValueError, r"size must be \(height, width\) .*, got \(0, 9\)"),
+        (lambda x: RandomCorruption(size=(9.5, 9)), ValueError, r"size must be \(height, width\) .*, got \(9.5, 9\)"),
     ],
 )
 def test_errors(image, make, error, message):

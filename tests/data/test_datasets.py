@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from vireid.data import LLCM, SYSUMM01, RegDB, check_dataset, generate_synthetic
+from vireid.data import LLCM, SYSUMM01, RegDB, check_dataset, create_dataset, generate_synthetic, synthetic
 from vireid.modality import Modality
 
 
@@ -428,3 +430,53 @@ def test_published_counts_agree_with_each_other():
             cameras = [count for what, count in counts.items() if what.startswith(f"{split} images of camera")]
             assert sum(cameras) in {0, images}
     assert sum(count for what, count in LLCM.published.items() if what.endswith("images")) == 46_767
+
+
+def test_data_sets_by_name(made, made_regdb, made_llcm):
+    assert create_dataset("sysu", made).train == SYSUMM01(made).train
+    assert create_dataset("regdb", made_regdb, trial=3).train == RegDB(made_regdb, 3).train
+    assert create_dataset("llcm", made_llcm).train == LLCM(made_llcm).train
+    with pytest.raises(ValueError, match="name must be one of .*, got 'regd'. Did you mean 'regdb'"):
+        create_dataset("regd", made)
+
+
+# Any data set that the layouts allow
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["sysu", "regdb", "llcm"]),
+    st.integers(2, 6),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.floats(0, 1),
+    st.integers(0, 99),
+)
+def test_records_are_what_the_folders_hold(tmp_path_factory, name, train, test, frames, absence, seed):
+    root = tmp_path_factory.mktemp("tree")
+    people = range(1, train + 1), range(train + 1, train + test + 1)
+    sightings = synthetic._sightings(name, [*people[0], *people[1]], None, absence, seed)
+    shots, lists = synthetic._LAYOUTS[name](*people, sightings, range(1, frames + 1), seed)
+    for path, content in [*lists.items(), *((shot.path, b"") for shot in shots)]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    dataset = create_dataset(name, root, trial=seed % 10 + 1)
+    tests = dataset.test_visible + dataset.test_infrared
+    read = {(r.path, r.identity, r.camera, r.modality) for r in dataset.train + tests}
+    assert read == {(root / s.path, s.identity, s.camera, s.modality) for s in shots}
+    assert len(dataset.train) + len(tests) == len(shots)
+    assert len({r.identity for r in dataset.train}) == train
+    assert not {r.identity for r in dataset.train} & {r.identity for r in tests}
+    for records in (dataset.train, dataset.test_visible, dataset.test_infrared):
+        assert keys(records) == sorted(keys(records))
+    counts = dataset.counts()
+    assert counts["training visible images"] + counts["training infrared images"] == len(dataset.train)
+
+
+def test_a_folder_that_may_not_be_read_is_named(made, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("vireid.data.datasets.os.scandir", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*cam1.*0001'"):
+        SYSUMM01(made)

@@ -14,6 +14,7 @@ from vireid.data import (
     Record,
     check_images,
     read_image,
+    read_rankings,
 )
 from vireid.modality import Modality
 
@@ -116,3 +117,16 @@ def test_loader_gives_the_sampler_s_pairs(made, workers):
         assert labels.tolist() == [pairs.visible_identities[i] for i, _ in batch]
         torch.testing.assert_close(visible, torch.stack([pairs[pair][0] for pair in batch]))
         torch.testing.assert_close(infrared, torch.stack([pairs[pair][1] for pair in batch]))
+
+
+def test_rankings_are_read(made):
+    dataset = SYSUMM01(made)
+    found = torch.tensor([[3, 0, -1]] * len(dataset.test_infrared))
+    correct = torch.tensor([[True, False, False]] * len(dataset.test_infrared))
+    queries, rankings, right = read_rankings(dataset.test_infrared, dataset.test_visible, found, correct, number=4)
+    assert len(queries) == len(rankings) == 4
+    assert torch.equal(queries[1], read_image(dataset.test_infrared[3].path))
+    assert torch.equal(rankings[2][0], read_image(dataset.test_visible[3].path))
+    assert right == [[True, False]] * 4
+    with pytest.raises(ValueError, match=r"found must have 12 rows, got \(2, 3\)"):
+        read_rankings(dataset.test_infrared, dataset.test_visible, found[:2], correct[:2])

@@ -15,6 +15,8 @@ from vireid.evaluation import (
     RetrievalResult,
     SYSUMM01Protocol,
     compute_metrics,
+    create_protocols,
+    format_results,
 )
 
 # The test identities of SYSU-MM01 and how many visible images there are of each; facts of the data set.
@@ -211,6 +213,39 @@ def test_result_prints_the_row_of_a_paper_and_saves_as_json():
         "feature": "embedding",
         "reranking": "none",
     }
+
+
+def test_results_come_back_from_json():
+    result = SYSUMM01Protocol().evaluate(embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5]))
+    saved = json.loads(json.dumps(result.to_dict()))
+    assert RetrievalResult.from_dict(saved).to_dict() == result.to_dict()
+    del saved["settings"]
+    with pytest.raises(ValueError, match="values must be those of a result, got none called 'settings'"):
+        RetrievalResult.from_dict(saved)
+
+
+def test_table_of_results():
+    result = SYSUMM01Protocol().evaluate(embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5]))
+    head, short, long = format_results({"a": result, "another": result}).splitlines()
+    assert head.split() == ["rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP"]
+    assert short.split()[1:] == long.split()[1:]
+    assert f"{100 * result.mAP.mean():.2f} ± {100 * result.mAP.std(correction=0):.2f}" in short
+    assert len(head) == len(short) == len(long)
+    with pytest.raises(ValueError, match="results must hold a result, got {}"):
+        format_results({})
+
+
+def test_protocols_by_name():
+    assert {name: str(p)[:5] for name, p in create_protocols("regdb", trial=4, trained_on=4).items()} == {
+        "visible → infrared": "RegDB",
+        "infrared → visible": "RegDB",
+    }
+    assert [p.query_modality.value for p in create_protocols("llcm").values()] == ["visible", "infrared"]
+    assert [p.search for p in create_protocols("sysu").values()] == ["all", "indoor"]
+    with pytest.raises(ValueError, match="name must be one of 'sysu', 'regdb', 'llcm', got 'sysuu'. Did you mean"):
+        create_protocols("sysuu")
+    with pytest.raises(ValueError, match="trained_on must be the trial that is tested, 4, got 1"):
+        create_protocols("regdb", trial=4)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vireid import MUN
-from vireid.models import checkpoints
+from vireid.models import checkpoints, load_training_state, save_training_state
 
 
 def make(**options):
@@ -157,3 +157,55 @@ def test_missing_folder_and_unreachable_hub(tmp_path, monkeypatch):
     make().save_pretrained(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_args, **_options: str(tmp_path))
     assert MUN.from_pretrained("name/model").embedding_dim == 96
+
+
+# The state of a training run
+
+
+def test_training_state_comes_back(tmp_path):
+    state = {"epoch": 3, "weights": {"a": torch.arange(3.0)}, "history": [1.0, 2.5], "name": "run", "none": None}
+    save_training_state(tmp_path / "new" / "last.pt", state)
+    loaded = load_training_state(tmp_path / "new" / "last.pt")
+    assert torch.equal(loaded.pop("weights")["a"], torch.arange(3.0))
+    assert loaded == {name: value for name, value in state.items() if name != "weights"}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("PytorchStreamWriter failed writing file")])
+def test_a_failed_write_leaves_the_state_before(tmp_path, monkeypatch, error):
+    path = tmp_path / "last.pt"
+    save_training_state(path, {"epoch": 1})
+
+    def failing(state, unfinished):
+        unfinished.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setattr(torch, "save", failing)
+    with pytest.raises(OSError, match=r"path must be a file that can be written, got '.*last.pt': (disk|Pytorch)"):
+        save_training_state(path, {"epoch": 2})
+    assert load_training_state(path) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="path must be a file that can be written"):
+        save_training_state(tmp_path / "file" / "last.pt", {"epoch": 2})
+
+
+def test_loading_a_state_executes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"epoch": Evil()}, "evil.pt")
+    with pytest.raises(ValueError, match="path must be a whole training state, got 'evil.pt'"):
+        load_training_state("evil.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_damaged_states(tmp_path):
+    path = tmp_path / "last.pt"
+    with pytest.raises(FileNotFoundError, match="path must be a file, got '.*last.pt'"):
+        load_training_state(path)
+    save_training_state(path, {"weights": torch.rand(1000)})
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(ValueError, match="path must be a whole training state"):
+        load_training_state(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="path must be a training state, got 'list'"):
+        load_training_state(path)

@@ -18,6 +18,12 @@ def test_smoothing_is_a_running_mean_over_the_faint_values():
     assert smooth.get_ydata().tolist() == [4, 3, 4]
 
 
+def test_measurements_stand_where_they_were_made():
+    (axes,) = plot_curves({"rank-1": {"all": {0: 2.0, 50: 10.0}}}, smoothing=5).axes
+    assert axes.lines[0].get_xydata().tolist() == [[0, 2], [50, 10]]
+    assert axes.lines[0].get_marker() == "o"
+
+
 def test_saves_a_picture(tmp_path):
     plot_curves({"loss": {"identity": [1.0]}}).savefig(tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

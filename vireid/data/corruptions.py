@@ -82,8 +82,12 @@ class RandomCorruption:
         require(len(severities) > 0, "severities", "hold one at least", severities)
         for severity in severities:
             _check_severity("severities", severity)
-        require(seed >= 0 and draw >= 0, "seed and draw", "be at least 0", (seed, draw))
-        self.size = size
+        whole = isinstance(seed, int) and isinstance(draw, int) and min(seed, draw) >= 0
+        require(whole, "seed and draw", "be whole numbers of at least 0", (seed, draw))
+        if size is not None:
+            sides = len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+            require(sides, "size", "be (height, width) in pixels, or None", size)
+        self.size = None if size is None else (size[0], size[1])
         self.corruptions = tuple(corruptions)
         self.severities = tuple(severities)
         self.seed = seed
@@ -101,10 +105,10 @@ class RandomCorruption:
     def choose(self, key: str) -> tuple[str, int, int]:
         """The corruption, its severity and its seed for the image called ``key``."""
         digest = hashlib.sha256(f"{self.seed}/{self.draw}/{key}".encode()).digest()
-        rng = default_rng(int.from_bytes(digest[:16], "little"))
-        name = self.corruptions[rng.integers(len(self.corruptions))]
-        severity = self.severities[rng.integers(len(self.severities))]
-        return name, severity, int(rng.integers(2**31))
+        number = int.from_bytes(digest, "little")  # the streams of NumPy's generators may change with its version
+        number, name = divmod(number, len(self.corruptions))
+        number, severity = divmod(number, len(self.severities))
+        return self.corruptions[name], self.severities[severity], number % 2**32
 
 
 def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor:
@@ -145,7 +149,7 @@ def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor
     _check_image(image)
     check_choice("name", name, CORRUPTIONS)
     _check_severity("severity", severity)
-    require(0 <= seed < 2**32, "seed", "be from 0 to 2³² − 1", seed)
+    require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", "be a whole number from 0 to 2³² − 1", seed)
     height, width = image.shape[-2:]
     pixels = np.asarray(_to_pillow(image))
     margins = ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0))

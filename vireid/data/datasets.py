@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vireid._checks import import_extra, require
+from vireid._checks import check_choice, import_extra, require
 from vireid.data.images import Record
 from vireid.modality import Modality
 
@@ -361,6 +361,29 @@ class LLCM(PersonDataset):
         missing = sorted(listed - {record.identity for record in test})
         self._require_found(not missing, "hold images of every identity in test_id", f"none of {missing[:5]}")
         self._set_splits(train, test)
+
+
+def create_dataset(name: str, root: str | os.PathLike[str], *, trial: int = 1) -> PersonDataset:
+    """Read a data set by its short name.
+
+    Args:
+        name: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
+        root: folder of the data set.
+        trial: of RegDB, 1 to 10.
+
+    Raises:
+        ValueError: there is no such data set, or as the reader raises.
+        FileNotFoundError: as the reader raises.
+
+    Example:
+        >>> create_dataset("regdb", "nowhere")
+        Traceback (most recent call last):
+        FileNotFoundError: root must be the folder of RegDB, got 'nowhere'. ...
+    """
+    check_choice("name", name, ("sysu", "regdb", "llcm"))
+    if name == "regdb":
+        return RegDB(root, trial)
+    return SYSUMM01(root) if name == "sysu" else LLCM(root)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from vireid.modality import Modality
 
 def generate_synthetic(
     root: str | os.PathLike[str],
-    layout: Literal["sysu-mm01", "regdb", "llcm"] = "sysu-mm01",
+    layout: Literal["sysu", "regdb", "llcm"] = "sysu",
     *,
     train_identities: int = 100,
     test_identities: int = 60,
@@ -53,7 +53,7 @@ def generate_synthetic(
     Args:
         root: New or empty folder of the data set.
         layout: Whose folders and split files to write. ``"regdb"`` has one camera of each modality, ``"llcm"`` nine
-            visible and eight infrared ones, ``"sysu-mm01"`` four and two.
+            visible and eight infrared ones, ``"sysu"`` four and two.
         train_identities: Identities to train on, at least 2; SYSU-MM01 holds a quarter of them out for validation.
         test_identities: Identities to test on; RegDB divides all identities anew in each of its ten trials.
         images_per_camera: Images of each identity from each camera; ten allow the multi-shot galleries of SYSU-MM01.
@@ -132,7 +132,7 @@ _Layout = tuple[list[_Shot], dict[str, bytes]]  # the images, and the split file
 _Sightings = list[tuple[int, int, Modality]]  # identity, camera and modality
 _VISIBLE, _INFRARED = Modality.VISIBLE, Modality.INFRARED
 _CAMERAS: dict[str, dict[Modality, tuple[int, ...]]] = {
-    "sysu-mm01": {_VISIBLE: (1, 2, 4, 5), _INFRARED: (3, 6)},
+    "sysu": {_VISIBLE: (1, 2, 4, 5), _INFRARED: (3, 6)},
     "regdb": {_VISIBLE: (1,), _INFRARED: (2,)},
     "llcm": {_VISIBLE: tuple(range(1, 10)), _INFRARED: (1, 2, 4, 5, 6, 7, 8, 9)},
 }
@@ -238,7 +238,7 @@ def _mat_of_cells(name: str, cells: list[list[NDArray[np.int64]]]) -> bytes:
     return header + array(1, (len(cells), 1), b"".join(columns), name)
 
 
-_LAYOUTS = {"sysu-mm01": _sysu_mm01, "regdb": _regdb, "llcm": _llcm}
+_LAYOUTS = {"sysu": _sysu_mm01, "regdb": _regdb, "llcm": _llcm}
 
 
 # People: what an identity is.

@@ -10,6 +10,8 @@ from vireid.evaluation.protocols import (
     RetrievalProtocol,
     RetrievalResult,
     SYSUMM01Protocol,
+    create_protocols,
+    format_results,
 )
 from vireid.evaluation.reranking import KReciprocalReranking
 
@@ -26,7 +28,9 @@ __all__ = [
     "SYSUMM01Protocol",
     "SearchResult",
     "compute_metrics",
+    "create_protocols",
     "exclude_same_camera",
     "exclude_same_location",
     "extract_embeddings",
+    "format_results",
 ]

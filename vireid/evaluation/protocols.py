@@ -106,9 +106,52 @@ class RetrievalResult:
             "trials": {"cmc": self.cmc.tolist(), "mAP": self.mAP.tolist(), "mINP": self.mINP.tolist()},
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RetrievalResult:
+        """What ``to_dict`` has made a dictionary of.
+
+        Raises:
+            ValueError: something is missing in it.
+        """
+        try:
+            cmc, mean_precision, penalty = (
+                torch.tensor(values["trials"][name], dtype=torch.float64) for name in ("cmc", "mAP", "mINP")
+            )
+            return cls(
+                protocol=values["protocol"],
+                settings=values["settings"],
+                cmc=cmc,
+                mAP=mean_precision,
+                mINP=penalty,
+                valid_queries=tuple(values["valid_queries"]),
+                queries=values["queries"],
+            )
+        except KeyError as error:
+            raise ValueError(f"values must be those of a result, got none called {error}.") from error
+
     def __str__(self) -> str:
         row = "  ".join(f"{name} {100 * mean:.2f} ± {100 * std:.2f}" for name, (mean, std) in self.summary().items())
         return f"{self.protocol}: {row}"
+
+
+def format_results(results: Mapping[str, RetrievalResult]) -> str:
+    """Lay out results as a table in percent, mean ± standard deviation over the trials.
+
+    Args:
+        results: by the names of the rows.
+
+    Raises:
+        ValueError: there is no result.
+    """
+    require(len(results) > 0, "results", "hold a result", dict(results))
+    summaries = {name: result.summary() for name, result in results.items()}
+    widest = max(len(name) for name in results)
+    columns = next(iter(summaries.values()))
+    lines = [" " * widest + "".join(f"{column:>15}" for column in columns)]
+    for name, summary in summaries.items():
+        cells = (f"{100 * mean:.2f} ± {100 * std:.2f}" for mean, std in (summary[column] for column in columns))
+        lines.append(f"{name:{widest}}" + "".join(f"{cell:>15}" for cell in cells))
+    return "\n".join(lines)
 
 
 Distance = Literal["cosine", "euclidean", "dot"]
@@ -637,6 +680,33 @@ class CorruptedProtocol:
             settings = {**self.protocol._all_settings(pair[0]), "draws": self.draws}
         require(len(metrics) == self.draws, "visible", f"hold a set for each of {self.draws} draws", len(metrics))
         return RetrievalResult.of_trials(metrics, f"Corrupted {self.protocol}, draws × {self.draws}", settings)
+
+
+def create_protocols(
+    name: str, *, trial: int = 1, trained_on: int = 1, allow_other_trial: bool = False
+) -> dict[str, RetrievalProtocol]:
+    """Create the protocols in which papers report a data set, by the words of their tables.
+
+    Args:
+        name: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
+        trial: of RegDB, that is tested.
+        trained_on: the trial of RegDB on which the model was trained.
+        allow_other_trial: evaluate although they differ.
+
+    Raises:
+        ValueError: there is no such data set, or the trials differ.
+
+    Example:
+        >>> list(create_protocols("sysu"))
+        ['all search', 'indoor search']
+    """
+    check_choice("name", name, ("sysu", "regdb", "llcm"))
+    if name == "sysu":
+        return {"all search": SYSUMM01Protocol("all"), "indoor search": SYSUMM01Protocol("indoor")}
+    directions = {"visible → infrared": "visible", "infrared → visible": "infrared"}
+    if name == "regdb":
+        return {words: RegDBProtocol(query, trial=trial, trained_on=trained_on) for words, query in directions.items()}
+    return {words: LLCMProtocol(query) for words, query in directions.items()}
 
 
 def _group(

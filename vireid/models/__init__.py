@@ -2,6 +2,7 @@
 
 from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
+from vireid.models.checkpoints import load_training_state, save_training_state
 from vireid.models.head import BNNeck, GeneralizedMeanPool
 from vireid.models.mun import MUN, MUNOutput
 
@@ -15,4 +16,6 @@ __all__ = [
     "MUNOutput",
     "TwoStreamBackbone",
     "create_backbone",
+    "load_training_state",
+    "save_training_state",
 ]

@@ -1,7 +1,8 @@
-"""Folders that hold a trained network: safetensors weights and a readable configuration, nothing to execute."""
+"""What is kept of a network: folders of weights and configuration, and the state of a training run; none executes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from vireid._checks import require
@@ -28,6 +30,54 @@ def write_checkpoint(folder: str | os.PathLike[str], config: Mapping[str, Any], 
         Path(unfinished, CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(unfinished, name), folder / name)
+
+
+def save_training_state(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write the state of a training run whole: a write that fails or is killed leaves an earlier file as it was.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        state: tensors, numbers, texts, lists and dictionaries, such as modules and optimisers give.
+
+    Raises:
+        OSError: the file cannot be written, for want of space or of permission.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_training_state(f"{folder}/last.pt", {"epoch": 3})
+        ...     load_training_state(f"{folder}/last.pt")
+        {'epoch': 3}
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(state), unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch raises the latter when the disk is full
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise OSError(f"path must be a file that can be written, got {str(path)!r}: {error}.") from error
+
+
+def load_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`save_training_state` has written, to the CPU. Nothing in it is executed.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds something else than such a state.
+    """
+    require(Path(path).is_file(), "path", "be a file", str(path), error=FileNotFoundError)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what torch raises depends on the damage
+        raise ValueError(f"path must be a whole training state, got {str(path)!r}: {error}.") from error
+    require(isinstance(state, dict), "path", "be a training state", type(state).__name__)
+    return state  # type: ignore[no-any-return]
 
 
 def read_config(source: str | os.PathLike[str], model: str) -> tuple[dict[str, Any], Path]:

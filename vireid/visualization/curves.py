@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, smoothing: int = 1) -> Figure:
+Curve = Sequence[float] | Mapping[int, float]
+
+
+def plot_curves(panels: Mapping[str, Mapping[str, Curve]], *, smoothing: int = 1) -> Figure:
     """Draw curves over iterations, one panel beside the other.
 
     Args:
-        panels: by its title, every panel's curves by their names; a curve has one value an iteration.
-        smoothing: how many values the running mean takes; the raw values show faintly behind it.
+        panels: by its title, every panel's curves by their names. A curve is a sequence with a value an iteration, or a
+            mapping from the iterations at which something was measured to the values, which are marked.
+        smoothing: how many values of a sequence the running mean takes; the raw values show faintly behind it.
 
     Raises:
         ValueError: there is no panel, or a curve has no value.
@@ -36,6 +40,9 @@ def plot_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, smoothin
         for number, (name, values) in enumerate(curves.items()):
             require(len(values) > 0, "panels", f"have a value of {name!r}", list(values))
             colour = f"C{number}"
+            if isinstance(values, Mapping):
+                axes.plot(list(values), list(values.values()), color=colour, label=name, marker="o")
+                continue
             if smoothing > 1:
                 axes.plot(range(1, len(values) + 1), values, color=colour, alpha=0.2, linewidth=0.8)
             axes.plot(range(1, len(values) + 1), _running_mean(values, smoothing), color=colour, label=name)
