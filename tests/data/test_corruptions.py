@@ -17,13 +17,13 @@ from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader
 
 from vireid.data import CORRUPTIONS, SYSUMM01, PersonImages, RandomCorruption, corrupt, generate_synthetic
-from vireid.data.synthetic import _photograph, _Shot
+from vireid.data.pedestrians import Shot, photograph
 from vireid.modality import Modality
 
 
 @pytest.fixture(scope="module")
 def image():
-    pixels = _photograph(_Shot("", 3, 1, 1, Modality.VISIBLE), (144, 72), 0.5, 0)
+    pixels = photograph(Shot("", 3, 1, 1, Modality.VISIBLE), (144, 72), 0.5, 0)
     return torch.from_numpy(np.array(pixels, np.uint8)).permute(2, 0, 1)
 
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from vireid.data import LLCM, SYSUMM01, RegDB, synthetic
+from vireid.data import LLCM, SYSUMM01, RegDB, pedestrians, synthetic
 from vireid.data.synthetic import generate_synthetic
 from vireid.modality import Modality
 
@@ -30,8 +30,8 @@ def pixels(path):
 
 
 def photograph(identity, modality, frame=1, camera=1, size=(48, 24), difficulty=0.5, seed=0):
-    shot = synthetic._Shot("", identity, camera, frame, Modality.of(modality))
-    return synthetic._photograph(shot, size, difficulty, seed).astype(float)
+    shot = pedestrians.Shot("", identity, camera, frame, Modality.of(modality))
+    return pedestrians.photograph(shot, size, difficulty, seed).astype(float)
 
 
 # Files
@@ -194,20 +194,20 @@ def test_the_people_stay_the_same_from_version_to_version(modality, expected):
 
 
 def test_clothes_have_independent_brightness_in_the_two_modalities():
-    people = [synthetic._Person(0, identity) for identity in range(400)]
+    people = [pedestrians._Person(0, identity) for identity in range(400)]
 
     def brightness(modality, material):
         return np.array([np.dot((0.3, 0.59, 0.11), person.tones[Modality.of(modality)][material]) for person in people])
 
     garments = [
-        getattr(synthetic, name) for name in ("_TOP", "_BOTTOM", "_SHOES", "_BAG", "_HAT", "_SHIRT", "_TOP_PRINT")
+        getattr(pedestrians, name) for name in ("_TOP", "_BOTTOM", "_SHOES", "_BAG", "_HAT", "_SHIRT", "_TOP_PRINT")
     ]
     for material in garments:
         visible, infrared = brightness("visible", material), brightness("infrared", material)
         assert visible.std() > 35
         assert infrared.std() > 35
         assert abs(np.corrcoef(visible, infrared)[0, 1]) < 0.15
-    for garment in (synthetic._TOP, synthetic._BOTTOM):
+    for garment in (pedestrians._TOP, pedestrians._BOTTOM):
         contrasts = [
             brightness(modality, garment + 1) - brightness(modality, garment) for modality in ("visible", "infrared")
         ]
@@ -247,9 +247,9 @@ def test_edges_tell_a_person_across_modalities_where_raw_pixels_do_not():
 def drawing(person, **traits):
     changed = copy.copy(person)
     vars(changed).update(traits)
-    canvas = synthetic._Canvas((96, 48), yaw=0.3, swing=0.3, zoom=1.0, right=0.0, up=0.0)
-    synthetic._draw_person(canvas, changed)
-    return synthetic._print_patterns(canvas, changed).tobytes()
+    canvas = pedestrians._Canvas((96, 48), yaw=0.3, swing=0.3, zoom=1.0, right=0.0, up=0.0)
+    pedestrians._draw_person(canvas, changed)
+    return pedestrians._print_patterns(canvas, changed).tobytes()
 
 
 def test_every_trait_of_a_person_can_be_seen():
@@ -257,7 +257,7 @@ def test_every_trait_of_a_person_can_be_seen():
         "hair": ("short", "long", "bun", "cap", "bald"),
         "sleeves": ("long", "short", "none"),
         "front": ("plain", "jacket", "triangle", "square", "disc"),
-        "top_pattern": ("plain", *synthetic._PATTERNS),
+        "top_pattern": ("plain", *pedestrians._PATTERNS),
         "bottom": ("trousers", "shorts", "skirt"),
         "bottom_pattern": ("plain", "hoops", "stripes", "checks", "dots"),
         "shoes": ("low", "boots"),
@@ -270,7 +270,7 @@ def test_every_trait_of_a_person_can_be_seen():
     }
     options |= dict.fromkeys(("half_shoulders", "half_hips", "head", "depth"), (0.16, 0.2))
     options |= {"height": (1.6, 1.8), "shoulders": (1.3, 1.5), "hips": (0.75, 0.9), "limbs": (0.8, 1.1)}
-    person = synthetic._Person(0, 1)
+    person = pedestrians._Person(0, 1)
     assert set(options) | {"girth", "stride", "tones"} == set(vars(person))  # these act through others or the pose
     vars(person).update(
         hair="short",
