@@ -135,3 +135,42 @@ def modality_alignment(batches, identities, projections, iterations, bridge=True
 
 def distance(p, q):
     return math.sqrt(float(((p - q) ** 2).sum()))
+
+
+def weighted_regularized_triplet(embeddings, identities, legacy=False):
+    """AGW's loss, anchor by anchor; `legacy` with the weights as its code computes them."""
+    terms = []
+    for i, identity in enumerate(identities.tolist()):
+        distances = [math.dist(embeddings[i].tolist(), row.tolist()) for row in embeddings]
+        means = []
+        for sign, among in ((1, identities == identity), (-1, identities != identity)):
+            logits = [sign * d * bool(member) for d, member in zip(distances, among)]
+            if legacy:
+                top = max(logits)
+                powers = [math.exp(logit - top) * bool(member) for logit, member in zip(logits, among)]
+                total = sum(powers) + 1e-6
+            else:
+                if not among.any():
+                    break
+                top = max(logit for logit, member in zip(logits, among) if member)
+                powers = [math.exp(logit - top) * bool(member) for logit, member in zip(logits, among)]
+                total = sum(powers)
+            means.append(sum(power * d for power, d in zip(powers, distances)) / total)
+        if len(means) == 2:
+            terms.append(math.log1p(math.exp(means[0] - means[1])))
+    return sum(terms) / len(terms)
+
+
+def hetero_center_triplet(visible, infrared, identities, margin):
+    """Hinge over the modality centres, one after the other."""
+    centres = {
+        (identity, m): rows[identities == identity].mean(0)
+        for identity in identities.unique().tolist()
+        for m, rows in enumerate((visible, infrared))
+    }
+    terms = []
+    for (identity, m), centre in centres.items():
+        positive = math.dist(centre.tolist(), centres[identity, 1 - m].tolist())
+        negative = min(math.dist(centre.tolist(), c.tolist()) for (q, _), c in centres.items() if q != identity)
+        terms.append(max(0.0, margin + positive - negative))
+    return sum(terms) / len(terms)

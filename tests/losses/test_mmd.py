@@ -101,3 +101,14 @@ def test_errors():
         IdentityMMDLoss()(x, x[:3], identities)
     with pytest.raises(TypeError, match="y_identities must be integers, got torch.float32"):
         IdentityMMDLoss()(x, x, identities, identities.float())
+
+
+def test_margin_is_a_gate_over_each_identity(batch):
+    x, y, _, identities = batch
+    alone = torch.stack(
+        [IdentityMMDLoss()(x[identities == i], y[identities == i], identities[identities == i]) for i in range(5)]
+    )
+    margin = alone.sort().values[1:3].mean().item()
+    expected = alone[alone > margin].sum() / 5  # the whole value of those above it, zero of the others
+    assert IdentityMMDLoss(margin=margin)(x, y, identities).item() == pytest.approx(expected.item())
+    assert IdentityMMDLoss(margin=99.0)(x.requires_grad_(), y, identities) == 0

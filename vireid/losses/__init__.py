@@ -4,10 +4,11 @@ from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.overall import OverallLoss, OverallLossOutput
-from vireid.losses.triplet import BatchHardTripletLoss
+from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
     "BatchHardTripletLoss",
+    "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",
     "IdentityConsistencyLoss",
     "IdentityLoss",
@@ -15,4 +16,5 @@ __all__ = [
     "ModalityAlignmentLoss",
     "OverallLoss",
     "OverallLossOutput",
+    "WeightedRegularizedTripletLoss",
 ]
