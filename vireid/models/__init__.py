@@ -4,6 +4,7 @@ from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, In
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.checkpoints import load_training_state, save_training_state
 from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
 from vireid.models.mun import MUN, MUNOutput
 
 __all__ = [
@@ -14,7 +15,11 @@ __all__ = [
     "GeneralizedMeanPool",
     "IntraModalityLearner",
     "MUNOutput",
+    "MiddleModality",
+    "MixedModality",
+    "SyncreticModality",
     "TwoStreamBackbone",
+    "XModality",
     "create_backbone",
     "load_training_state",
     "save_training_state",

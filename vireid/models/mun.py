@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,6 +16,7 @@ from vireid.models.auxiliary import AuxiliaryGenerator
 from vireid.models.backbone import create_backbone
 from vireid.models.checkpoints import load_weights, read_config, write_checkpoint
 from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,6 +76,10 @@ class MUN(nn.Module):
         bn_neck: classify and retrieve behind a shared BNNeck; False is Eq. 10 to the letter (A15).
         learnable_pooling: learn the exponent of the GeM pooling, which starts at 3 (A13).
         auxiliary_classifier: have a third classifier, of the auxiliary embeddings, for L_id^a (A19).
+        auxiliary: what makes the auxiliary modality: ``"mun"``'s generator of feature maps, or a competitor of Table 2
+            that makes images: ``"x"``, ``"mixed"``, ``"syncretic"`` or ``"middle"``.
+        auxiliary_stages: through which first stages such images go: a third copy, ``"own"``, or those of the
+            ``"visible"`` or ``"infrared"`` images.
 
     Shape:
         visible b 3 H W, infrared b 3 H W -> :class:`MUNOutput`.
@@ -107,9 +113,13 @@ class MUN(nn.Module):
         bn_neck: bool = True,
         learnable_pooling: bool = False,
         auxiliary_classifier: bool = False,
+        auxiliary: Literal["mun", "x", "mixed", "syncretic", "middle"] = "mun",
+        auxiliary_stages: Literal["own", "visible", "infrared"] = "own",
     ) -> None:
         super().__init__()
         require(num_identities >= 1, "num_identities", "be at least 1", num_identities)
+        check_choice("auxiliary", auxiliary, ("mun", *_IMAGE_GENERATORS))
+        check_choice("auxiliary_stages", auxiliary_stages, ("own", "visible", "infrared"))
         self.arguments = {  # all that the weights do not say
             "num_identities": num_identities,
             "backbone": backbone,
@@ -120,6 +130,8 @@ class MUN(nn.Module):
             "bn_neck": bn_neck,
             "learnable_pooling": learnable_pooling,
             "auxiliary_classifier": auxiliary_classifier,
+            "auxiliary": auxiliary,
+            "auxiliary_stages": auxiliary_stages,
         }
         self.backbone = create_backbone(
             backbone,
@@ -129,8 +141,15 @@ class MUN(nn.Module):
             last_stride=last_stride,
             image_size=image_size,
         )
-        self.generator: AuxiliaryGenerator | None
-        self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
+        self.generator: nn.Module | None
+        self.generator_stages: nn.Module | None = None
+        self.auxiliary_stages = auxiliary_stages
+        if auxiliary == "mun":
+            self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
+        else:
+            self.generator = _IMAGE_GENERATORS[auxiliary]()
+            if auxiliary_stages == "own":
+                self.generator_stages = copy.deepcopy(self.backbone.visible_stages)
         self.pool = GeneralizedMeanPool(learnable=learnable_pooling)
         self.embedding_dim = self.backbone.out_channels
         self.neck = BNNeck(self.embedding_dim) if bn_neck else nn.Identity()
@@ -148,7 +167,12 @@ class MUN(nn.Module):
             raise RuntimeError("forward must come before drop_training_parts, after which only embed is left.")
         visible_map = self.backbone.first_stages(visible, Modality.VISIBLE)
         infrared_map = self.backbone.first_stages(infrared, Modality.INFRARED)
-        auxiliary_map = self.generator(visible_map, infrared_map)
+        if isinstance(self.generator, AuxiliaryGenerator):
+            auxiliary_map = self.generator(visible_map, infrared_map)
+        elif self.generator_stages is not None:
+            auxiliary_map = self.generator_stages(self.generator(visible, infrared))
+        else:
+            auxiliary_map = self.backbone.first_stages(self.generator(visible, infrared), self.auxiliary_stages)
         maps = torch.cat([visible_map, infrared_map, auxiliary_map])  # (m b) c h w
         embeddings = self.pool(self.backbone.shared_stages(maps))  # (m b) d
         z_visible, z_infrared, z_auxiliary = embeddings.chunk(3)
@@ -190,7 +214,7 @@ class MUN(nn.Module):
 
     def drop_training_parts(self) -> Self:
         """Drop the generator and the classifiers, which ``embed`` does not need, in place; return the network."""
-        for part in ("generator", "visible_classifier", "infrared_classifier", "auxiliary_classifier"):
+        for part in ("generator", "generator_stages", *(f"{m.value}_classifier" for m in Modality)):
             setattr(self, part, None)
         return self
 
@@ -236,6 +260,14 @@ class MUN(nn.Module):
             model.drop_training_parts()
         load_weights(model, weights)
         return model.eval()
+
+
+_IMAGE_GENERATORS: dict[str, type[nn.Module]] = {
+    "x": XModality,
+    "mixed": MixedModality,
+    "syncretic": SyncreticModality,
+    "middle": MiddleModality,
+}
 
 
 def _classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
