@@ -34,6 +34,7 @@ def parse_arguments():
     add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that it was trained on")
     add("--root", type=Path, help="folder of the data set; by default the synthetic one that train.py has generated")
     add("--trial", type=int, help="of RegDB, by default the one that the network was trained on")
+    add("--trained-on", type=int, help="the trial of RegDB that the network was trained on, if it does not say")
     add("--allow-other-trial", action="store_true", help="of RegDB, although the network has seen half of its people")
     add("--official", action="store_true", help="SYSU-MM01's official galleries, 1 and 10 shots, in place of AGW's")
     add("--flip", choices=("none", "mean", "mean-raw", "sum", "concatenate"), default="none", help="(%(default)s)")
@@ -54,7 +55,20 @@ def load(source):
         model.load_state_dict({k.removeprefix("model."): v for k, v in state["step"].items() if k.startswith("model.")})
         return model, {"dataset": state["settings"]["dataset"], "trial": int(state["settings"]["trial"])}
     notes = source / "training.json"
-    return MUN.from_pretrained(source), json.loads(notes.read_text()) if notes.is_file() else {}
+    try:
+        return MUN.from_pretrained(source), json.loads(notes.read_text()) if notes.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{notes} must be JSON: {error}.") from error
+
+
+def trial_of(args, name, training):
+    """The trial of RegDB whose people the network has seen."""
+    if training.get("dataset", "regdb") != "regdb":
+        return args.trial or 1  # it has seen nobody of RegDB
+    trained_on = training.get("trial", args.trained_on)
+    if name == "regdb" and trained_on is None:
+        raise ValueError("--trained-on must be given: the network does not say which trial of RegDB it has seen.")
+    return trained_on or 1
 
 
 def choose_protocols(args, dataset, name, trained_on):
@@ -79,7 +93,8 @@ def choose_protocols(args, dataset, name, trained_on):
 def main(args):
     model, training = load(args.network)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    name, trained_on = args.dataset or training.get("dataset", "sysu"), training.get("trial", args.trial or 1)
+    name = args.dataset or training.get("dataset", "sysu")
+    trained_on = trial_of(args, name, training)
     height, width = model.arguments["image_size"]
     root = args.root or Path("data") / f"synthetic-{name}-{height}x{width}"
     dataset = create_dataset(name, root, trial=args.trial or trained_on)

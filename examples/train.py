@@ -51,29 +51,41 @@ PRESETS = {  # warm-up, decays and evaluations are counted in epochs
 }
 
 
+def at_least(least):
+    """The type of a whole number with a lower bound."""
+
+    def read(text):
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
+        return int(text)
+
+    read.__name__ = "whole number"
+    return read
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="whose layout and protocol (%(default)s)")
     add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
-    add("--trial", type=int, default=1, help="of RegDB, 1 to 10 (%(default)s)")
+    add("--trial", type=at_least(1), default=1, help="of RegDB, 1 to 10 (%(default)s)")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
     add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
     add("--backbone", help="a timm network")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images, pixels")
-    add("--epochs", type=int)
+    add("--epochs", type=at_least(1))
     add("--lr", type=float, help="learning rate of AdamW after the warm-up")
     add("--backbone-lr-factor", type=float, help="on the backbone's rate")
-    add("--warm-up", type=int, help="epochs over which the rate rises")
+    add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
     add("--decay-at", type=int, nargs=2, help="epochs at which it falls to a tenth")
-    add("--evaluate-every", type=int, help="epochs between evaluations; the last one is always evaluated")
+    add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last one is always evaluated")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
     add("--identities-per-batch", type=int, default=8, help="P (%(default)s)")
     add("--images-per-identity", type=int, default=4, help="K of each modality (%(default)s)")
     add("--batches-per-epoch", type=int, help="of all processes together; by default one pass over the larger modality")
     add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
-    add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
-    add("--seed", type=int, default=0, help="of weights, batches and augmentations (%(default)s)")
+    add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
+    add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
     parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
     return parser.parse_args()
 
@@ -260,3 +272,5 @@ if __name__ == "__main__":
         main(parse_arguments())
     except (ValueError, OSError, ImportError) as mistake:  # of the user, or of the machine: the message says it all
         sys.exit(f"train.py: {mistake}")
+    except KeyboardInterrupt:
+        sys.exit("train.py: stopped. The same command goes on after the last epoch that is in last.pt.")

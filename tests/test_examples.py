@@ -233,6 +233,10 @@ def test_other_data_sets(tmp_path, dataset):
         evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options, "--trial", "3")
         assert evaluated.returncode == 1
         assert "evaluate.py: trained_on must be the trial that is tested, 3, got 2." in evaluated.stderr
+        (tmp_path / "runs/train/best/training.json").unlink()
+        options += ["--dataset", "regdb", "--trial", "3"]
+        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
+        assert "evaluate.py: --trained-on must be given: the network does not say" in evaluated.stderr
 
 
 def test_evaluation_options(trained, small):
@@ -285,6 +289,13 @@ def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--evaluate-every"])
+def test_numbers_have_bounds(tmp_path, option):
+    done = train(tmp_path, option, "0")
+    assert done.returncode == 2
+    assert f"argument {option}: must be at least 1, got 0" in done.stderr
 
 
 def test_preset_of_the_paper():

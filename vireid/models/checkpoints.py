@@ -74,8 +74,9 @@ def load_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     require(Path(path).is_file(), "path", "be a file", str(path), error=FileNotFoundError)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch raises depends on the damage
-        raise ValueError(f"path must be a whole training state, got {str(path)!r}: {error}.") from error
+    except Exception as error:  # what torch raises depends on the damage, and may advise to trust the file
+        remedy = "It is damaged, or something else."
+        raise ValueError(f"path must be a whole training state, got {str(path)!r}. {remedy}") from error
     require(isinstance(state, dict), "path", "be a training state", type(state).__name__)
     return state  # type: ignore[no-any-return]
 
