@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -26,6 +27,11 @@ def require(
     """Raise ``error`` with the grammar's message unless ``condition`` holds."""
     if not condition:
         raise error(f"{argument} must {rule}, got {value!r}.{remedy and f' {remedy}'}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_choice(argument: str, value: object, options: Iterable[str], rule: str = "") -> None:

@@ -333,8 +333,9 @@ def test_damaged_regdb(regdb, damage, error, message):
         RegDB(regdb)
 
 
-@pytest.mark.parametrize("trial", [0, 11, 1.0, "1"])
+@pytest.mark.parametrize("trial", [0, 11, 1.0, "1", True])
 def test_regdb_has_ten_trials(made_regdb, trial):
+    assert RegDB(made_regdb, np.int64(3)).trial == 3
     with pytest.raises(ValueError, match=f"trial must be a whole number from 1 to 10, got {trial!r}"):
         RegDB(made_regdb, trial)
 

@@ -162,6 +162,7 @@ def test_errors(options, message):
         ([0.0, 1.0], TypeError, "infrared_identities must be integers, got torch.float32"),
         ([[0], [1]], ValueError, r"infrared_identities must have shape \(n,\), got \(2, 1\)"),
         ([], ValueError, "infrared_identities must label an image, got 0"),
+        (["a", "b"], TypeError, r"infrared_identities must be integers, got \['a', 'b'\]"),
     ],
 )
 def test_wrong_labels(labels, error, message):

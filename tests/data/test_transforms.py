@@ -287,6 +287,11 @@ def test_arithmetic_needs_floating_point(transform):
         transform(torch.zeros(3, 4, 4, dtype=torch.uint8))
 
 
+def test_images_are_tensors():
+    with pytest.raises(TypeError, match="images must be a tensor, got 'Image'"):
+        create_train_transform("visible")(Image.new("RGB", (10, 10)))
+
+
 def test_bytes_are_normalised():
     with pytest.raises(TypeError, match="images must be uint8, got torch.float32"):
         Normalize()(torch.zeros(3, 4, 4))

@@ -226,6 +226,8 @@ def test_errors():
         extract_embeddings(Model(), images_of(3), "thermal")
     with pytest.raises(ValueError, match="flip must be one of .*, got 'average'"):
         extract_embeddings(Model(), images_of(3), "visible", flip="average")
+    with pytest.raises(TypeError, match=r"model must have embed\(images, modality\), got 'Linear'"):
+        extract_embeddings(nn.Linear(2, 2), images_of(3), "visible")
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         extract_embeddings(Model(), images_of(3), "visible", batch_size=0)
 

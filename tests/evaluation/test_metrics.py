@@ -218,6 +218,7 @@ def test_same_location():
             r"distances\[2\] must be finite",
         ),
         ({"query_identities": [1.0, 2.0, 3.0]}, TypeError, "query_identities must be integers, got torch.float64"),
+        ({"query_identities": ["a", "b", "c"]}, TypeError, "query_identities must be integers, got 'str_'"),
         ({"gallery_identities": torch.rand(5)}, TypeError, "gallery_identities must be integers, got torch.float32"),
     ],
 )

@@ -344,7 +344,8 @@ def test_regdb_refuses_a_model_of_another_trial():  # T4
         RegDBProtocol("visible", trial=3, trained_on=1)
     leaking = RegDBProtocol("visible", trial=3, trained_on=1, allow_other_trial=True)
     assert "trained on another trial" in str(leaking)
-    for trial in (0, 11, 1.0):
+    assert RegDBProtocol("visible", trial=np.int64(4), trained_on=4).trial == 4
+    for trial in (0, 11, 1.0, True):
         with pytest.raises(ValueError, match="trial must be a whole number from 1 to 10"):
             RegDBProtocol("visible", trial=trial, trained_on=1)
 
@@ -504,6 +505,15 @@ def test_reranking_is_named_and_used():
 def test_wrong_common_options(options, message):
     with pytest.raises(ValueError, match=message):
         LLCMProtocol("visible", **options)
+
+
+def test_wrong_types():
+    with pytest.raises(TypeError, match="reranking must be a KReciprocalReranking or None, got 'bool'"):
+        LLCMProtocol("visible", reranking=True)
+    with pytest.raises(TypeError, match="permutations must be a mapping, got 'str'. SYSUMM01"):
+        SYSUMM01Protocol(gallery="official", permutations="rand_perm_cam.mat")
+    with pytest.raises(TypeError, match="query must be an EmbeddingSet, got 'Tensor'"):
+        LLCMProtocol("visible").evaluate(torch.eye(2), torch.eye(2))
 
 
 def test_order_of_the_images_does_not_matter():

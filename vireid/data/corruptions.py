@@ -15,7 +15,7 @@ from numpy.random import default_rng
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from vireid._checks import check_choice, check_tensor, import_extra, require
+from vireid._checks import check_choice, check_tensor, import_extra, is_whole, require
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -82,10 +82,10 @@ class RandomCorruption:
         require(len(severities) > 0, "severities", "hold one at least", severities)
         for severity in severities:
             _check_severity("severities", severity)
-        whole = isinstance(seed, int) and isinstance(draw, int) and min(seed, draw) >= 0
+        whole = is_whole(seed) and is_whole(draw) and min(seed, draw) >= 0
         require(whole, "seed and draw", "be whole numbers of at least 0", (seed, draw))
         if size is not None:
-            sides = len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+            sides = len(size) == 2 and all(is_whole(side) and side > 0 for side in size)
             require(sides, "size", "be (height, width) in pixels, or None", size)
         self.size = None if size is None else (size[0], size[1])
         self.corruptions = tuple(corruptions)
@@ -149,7 +149,7 @@ def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor
     _check_image(image)
     check_choice("name", name, CORRUPTIONS)
     _check_severity("severity", severity)
-    require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", "be a whole number from 0 to 2³² − 1", seed)
+    require(is_whole(seed) and 0 <= seed < 2**32, "seed", "be a whole number from 0 to 2³² − 1", seed)
     height, width = image.shape[-2:]
     pixels = np.asarray(_to_pillow(image))
     margins = ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0))
@@ -207,5 +207,5 @@ def _check_image(image: Tensor) -> None:
 
 
 def _check_severity(argument: str, severity: int) -> None:
-    whole = isinstance(severity, int) and 1 <= severity <= 5
+    whole = is_whole(severity) and 1 <= severity <= 5
     require(whole, argument, "be a whole number from 1 to 5", severity)

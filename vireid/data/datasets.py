@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vireid._checks import check_choice, import_extra, require
+from vireid._checks import check_choice, import_extra, is_whole, require
 from vireid.data.images import Record
 from vireid.modality import Modality
 
@@ -268,10 +268,10 @@ class RegDB(PersonDataset):
     }
 
     def __init__(self, root: str | os.PathLike[str], trial: int = 1) -> None:
-        whole = isinstance(trial, int) and 1 <= trial <= 10
+        whole = is_whole(trial) and 1 <= trial <= 10
         require(whole, "trial", "be a whole number from 1 to 10", trial)
         super().__init__(root)
-        self.trial = trial
+        self.trial = int(trial)
         train, test = (
             [
                 Record(path, identity, camera, modality)

@@ -143,7 +143,10 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
 
 def _images_of(argument: str, identities: Tensor | Sequence[int]) -> dict[int, Tensor]:
     """The indices of each identity's images."""
-    labels = torch.as_tensor(identities)
+    try:
+        labels = torch.as_tensor(identities)
+    except (TypeError, ValueError) as error:  # texts, for example
+        raise TypeError(f"{argument} must be integers, got {identities!r:.60}.") from error
     require(labels.ndim == 1, argument, "have shape (n,)", tuple(labels.shape))
     require(len(labels) > 0, argument, "label an image", 0)
     require(not labels.is_floating_point(), argument, "be integers", labels.dtype, error=TypeError)

@@ -18,7 +18,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from PIL import Image
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, is_whole, require
 from vireid.data.pedestrians import Shot, photograph
 from vireid.modality import Modality
 
@@ -78,8 +78,8 @@ def generate_synthetic(
     counts |= {"images_per_camera": images_per_camera, "seed": seed}
     for argument, count in counts.items():
         least = {"train_identities": 2, "seed": 0}.get(argument, 1)
-        require(isinstance(count, int) and count >= least, argument, f"be an integer of at least {least}", count)
-    whole = all(isinstance(length, int) for length in size) and len(size) == 2
+        require(is_whole(count) and count >= least, argument, f"be an integer of at least {least}", count)
+    whole = all(is_whole(length) for length in size) and len(size) == 2
     large = whole and size[0] >= 32 and size[1] >= 16
     require(large, "size", "be (height, width) in whole pixels, at least (32, 16)", size)
     require(0 <= difficulty <= 1, "difficulty", "be between 0 and 1", difficulty)

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, check_tensor, is_whole, require
 from vireid.modality import Modality
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -397,6 +397,7 @@ class _Resize(nn.Module):
             self.by_torch = v2.Resize(self.size, InterpolationMode(interpolation), antialias=True)
 
     def forward(self, images: Tensor) -> Tensor:
+        _check_images(images)
         if images.shape[-2:] == self.size:
             return images
         resized: Tensor
@@ -422,6 +423,7 @@ def _pick_channel(images: Tensor) -> Tensor:
 
 
 def _check_images(images: Tensor) -> None:
+    check_tensor("images", images)
     rule = "have shape (3, h, w) or (b, 3, h, w)"
     require(images.ndim in {3, 4} and images.shape[-3] == 3, "images", rule, tuple(images.shape))
 
@@ -432,7 +434,7 @@ def _check_floating_point(images: Tensor) -> None:
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    whole = isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
+    whole = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(n) and n > 0 for n in size)
     require(whole, "size", "be (height, width) in whole pixels", size)
 
 

@@ -118,7 +118,7 @@ def extract_embeddings(
     Raises:
         ValueError: there is no image, an option is unknown, the images do not match their embeddings in shape, or an
             embedding is not finite.
-        TypeError: ``images`` have no ``fingerprint`` to be kept by.
+        TypeError: the model has no ``embed``, or ``images`` have no ``fingerprint`` to be kept by.
         ImportError: a progress bar is asked for and tqdm is not installed.
 
     Example:
@@ -130,6 +130,8 @@ def extract_embeddings(
         tensor([7, 8])
     """
     modality = Modality.of(modality)
+    embeds = callable(getattr(model, "embed", None))
+    require(embeds, "model", "have embed(images, modality)", type(model).__name__, error=TypeError)
     check_choice("flip", flip, ("none", "mean", "mean-raw", "sum", "concatenate"))
     require(batch_size >= 1, "batch_size", "be at least 1", batch_size)
     total = len(images)  # type: ignore[arg-type]
@@ -143,10 +145,8 @@ def extract_embeddings(
     folder = None if cache is None else Path(cache, _key(model, images, f"{modality.value}, {feature}"))
     tqdm = import_extra("tqdm", "examples").tqdm if progress else None
 
-    processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    share = -(-total // processes)  # of each process; the last ones may have less
-    first, last = min(rank * share, total), min((rank + 1) * share, total)
-    bar = tqdm(total=last - first, desc=f"{modality.value} images", disable=rank > 0) if tqdm else None
+    mine = _share_of_process(total)
+    bar = tqdm(total=len(mine), desc=f"{modality.value} images", disable=mine.start > 0) if tqdm else None
 
     def embed(batch: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
@@ -172,8 +172,8 @@ def extract_embeddings(
 
     parts: list[Part] = []
     with _evaluation_mode(model):
-        for start in range(first, last, _PART):
-            stop = min(start + _PART, last)
+        for start in mine[::_PART]:
+            stop = min(start + _PART, mine.stop)
             kept = None if folder is None else folder / f"{start}-{stop}.pt"
             part = _read(kept)
             if part is None:
@@ -184,11 +184,7 @@ def extract_embeddings(
             parts.append(part)
     if bar is not None:
         bar.close()
-    if processes > 1:
-        gathered: list[list[Part]] = [[] for _ in range(processes)]
-        dist.all_gather_object(gathered, parts)
-        parts = [part for of_process in gathered for part in of_process]
-    return EmbeddingSet(*_concatenate(parts), modality, feature)
+    return EmbeddingSet(*_concatenate(_gather(parts)), modality, feature)
 
 
 @contextmanager
@@ -203,6 +199,22 @@ def _evaluation_mode(model: Embedder) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+def _share_of_process(total: int) -> range:
+    """The images that this process embeds; the last processes may have fewer."""
+    processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    share = -(-total // processes)
+    return range(min(rank * share, total), min((rank + 1) * share, total))
+
+
+def _gather(parts: list[Part]) -> list[Part]:
+    """The parts of all processes, in their order."""
+    if not dist.is_initialized():
+        return parts
+    gathered: list[list[Part]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(gathered, parts)
+    return [part for of_process in gathered for part in of_process]
 
 
 def _concatenate(parts: Sequence[Part]) -> Part:

@@ -228,8 +228,13 @@ def _tensor(values: Array) -> Tensor:
 
 
 def _integers(argument: str, values: Array) -> Tensor:
-    tensor = _tensor(values)
-    require(not tensor.is_floating_point(), argument, "be integers", tensor.dtype, error=TypeError)
+    try:
+        tensor = _tensor(values)
+    except TypeError:  # texts, for example
+        kind = type(np.asarray(values).flat[0]).__name__
+        require(False, argument, "be integers", kind, error=TypeError)
+    whole = not tensor.is_floating_point() or tensor.numel() == 0
+    require(whole, argument, "be integers", tensor.dtype, error=TypeError)
     return tensor.long()
 
 

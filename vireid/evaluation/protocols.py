@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from vireid._checks import check_choice, check_embeddings, require
+from vireid._checks import check_choice, check_embeddings, is_whole, require
 from vireid.distances import pairwise_distances
 from vireid.evaluation.extraction import EmbeddingSet
 from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude_same_camera, exclude_same_location
@@ -188,6 +188,9 @@ class RetrievalProtocol:
         require(trials >= 1, "trials", "be at least 1", trials)
         check_choice("distance", distance, ("cosine", "euclidean", "dot"))
         check_choice("cmc_level", cmc_level, ("identity", "image"))
+        known = reranking is None or isinstance(reranking, KReciprocalReranking)
+        rule = "be a KReciprocalReranking or None"
+        require(known, "reranking", rule, type(reranking).__name__, error=TypeError)
         self.query_modality = Modality.of(query)
         visible = self.query_modality is Modality.VISIBLE
         self.gallery_modality = Modality.INFRARED if visible else Modality.VISIBLE
@@ -284,8 +287,10 @@ class RetrievalProtocol:
             ValueError: as for :meth:`evaluate`.
             TypeError: as for :meth:`evaluate`.
         """
-        query.check("query")
-        gallery.check("gallery")
+        for name, part in (("query", query), ("gallery", gallery)):
+            known = isinstance(part, EmbeddingSet)
+            require(known, name, "be an EmbeddingSet", type(part).__name__, error=TypeError)
+            part.check(name)
         check_embeddings("gallery.embeddings", gallery.embeddings, like=query.embeddings)
         for name, part, modality in (
             ("query", query, self.query_modality),
@@ -421,6 +426,8 @@ class SYSUMM01Protocol(RetrievalProtocol):
         require(gallery == "official" or shots == 1, "shots", "be 1 for the galleries of AGW", shots, remedy)
         rule, remedy = 'be given for gallery="official"', "SYSUMM01(root).gallery_permutations() reads them."
         require(gallery == "agw" or permutations is not None, "permutations", rule, None, remedy)
+        mapped = permutations is None or isinstance(permutations, Mapping)
+        require(mapped, "permutations", "be a mapping", type(permutations).__name__, remedy, error=TypeError)
         self.search = search
         self.shots = shots
         self.gallery = gallery
@@ -535,13 +542,13 @@ class RegDBProtocol(RetrievalProtocol):
     ) -> None:
         super().__init__(query, trials=1, distance=distance, cmc_level=cmc_level, reranking=reranking)
         for name, number in (("trial", trial), ("trained_on", trained_on)):
-            whole = isinstance(number, int) and 1 <= number <= 10
+            whole = is_whole(number) and 1 <= number <= 10
             require(whole, name, "be a whole number from 1 to 10", number)
         rule = f"be the trial that is tested, {trial}"
         remedy = f"It has seen people of trial {trial}'s test; allow_other_trial=True evaluates it nevertheless."
         require(trained_on == trial or allow_other_trial, "trained_on", rule, trained_on, remedy)
-        self.trial = trial
-        self.trained_on = trained_on
+        self.trial = int(trial)
+        self.trained_on = int(trained_on)
 
     def __str__(self) -> str:
         direction = f"{self.query_modality.value} → {self.gallery_modality.value}"
