@@ -182,7 +182,8 @@ def train(batches, step, optimizer, schedule, accelerator, args):
         if not loss.isfinite():
             state = {"step": accelerator.unwrap_model(step).state_dict(), "batch": batch, "terms": values}
             save_training_state(args.output / "failed.pt", state)
-            raise ValueError(f"the loss must be finite, got {values}. {args.output / 'failed.pt'} holds the batch.")
+            found = f"got {values} in iteration {schedule.last_epoch + 1}"
+            raise ValueError(f"the loss must be finite, {found}. {args.output / 'failed.pt'} holds the batch.")
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -150,8 +149,9 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-            return torch.from_numpy(pixels).permute(2, 0, 1)  # not copied: whatever comes next copies it anyway
+            bands = (image if image.mode == "RGB" else image.convert("RGB")).split()
+            planes = bytearray().join(band.tobytes() for band in bands)  # sooner than pixels, rearranged
+            return torch.frombuffer(planes, dtype=torch.uint8).view(3, image.height, image.width)
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damage
