@@ -49,6 +49,15 @@ def check_tensor(argument: str, value: object) -> None:
     require(isinstance(value, Tensor), argument, "be a tensor", type(value).__name__, error=TypeError)
 
 
+def check_image_batch(argument: str, images: Tensor) -> None:
+    """Require normalised images b 3 h w, as networks take them."""
+    check_tensor(argument, images)
+    shape = tuple(images.shape)
+    require(len(shape) == 4 and shape[1] == 3, argument, "have shape (b, 3, height, width)", shape)
+    remedy = "Scale 8-bit images to [0, 1] and normalise them first."
+    require(images.is_floating_point(), argument, "be floating point", images.dtype, remedy, error=TypeError)
+
+
 def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = None) -> None:
     """Require floating-point embeddings of shape (b, d), of the width, dtype and device of ``like`` if it is given."""
     check_tensor(argument, embeddings)

@@ -2,6 +2,7 @@
 
 from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
+from vireid.models.baselines import BaselineOutput, NonLocalBlock, TwoStreamBaseline
 from vireid.models.checkpoints import load_training_state, save_training_state
 from vireid.models.head import BNNeck, GeneralizedMeanPool
 from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
@@ -11,14 +12,17 @@ __all__ = [
     "MUN",
     "AuxiliaryGenerator",
     "BNNeck",
+    "BaselineOutput",
     "CrossModalityLearner",
     "GeneralizedMeanPool",
     "IntraModalityLearner",
     "MUNOutput",
     "MiddleModality",
     "MixedModality",
+    "NonLocalBlock",
     "SyncreticModality",
     "TwoStreamBackbone",
+    "TwoStreamBaseline",
     "XModality",
     "create_backbone",
     "load_training_state",

@@ -67,3 +67,10 @@ class BNNeck(nn.BatchNorm1d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         self.bias.requires_grad_(False)
+
+
+def create_classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
+    """A linear identity classifier without bias, which starts near zero."""
+    classifier = nn.Linear(embedding_dim, num_identities, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_tensor, require
+from vireid._checks import check_choice, check_image_batch, require
 
 
 class XModality(nn.Module):
@@ -178,9 +178,7 @@ def _to_gray() -> nn.Conv2d:
 
 
 def _check_pairs(visible: Tensor, infrared: Tensor) -> None:
-    check_tensor("visible", visible)
-    check_tensor("infrared", infrared)
-    shape = tuple(visible.shape)
-    require(len(shape) == 4 and shape[1] == 3, "visible", "have shape (b, 3, height, width)", shape)
+    check_image_batch("visible", visible)
+    check_image_batch("infrared", infrared)
     same = visible.shape == infrared.shape
-    require(same, "infrared", f"have the shape of visible, {shape}", tuple(infrared.shape))
+    require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_tensor, require
+from vireid._checks import check_choice, check_image_batch, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import AuxiliaryGenerator
 from vireid.models.backbone import create_backbone
 from vireid.models.checkpoints import load_weights, read_config, write_checkpoint
-from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.head import BNNeck, GeneralizedMeanPool, create_classifier
 from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
 
 if TYPE_CHECKING:
@@ -153,14 +153,16 @@ class MUN(nn.Module):
         self.pool = GeneralizedMeanPool(learnable=learnable_pooling)
         self.embedding_dim = self.backbone.out_channels
         self.neck = BNNeck(self.embedding_dim) if bn_neck else nn.Identity()
-        self.visible_classifier = _classifier(self.embedding_dim, num_identities)
-        self.infrared_classifier = _classifier(self.embedding_dim, num_identities)
-        self.auxiliary_classifier = _classifier(self.embedding_dim, num_identities) if auxiliary_classifier else None
+        self.visible_classifier = create_classifier(self.embedding_dim, num_identities)
+        self.infrared_classifier = create_classifier(self.embedding_dim, num_identities)
+        self.auxiliary_classifier = (
+            create_classifier(self.embedding_dim, num_identities) if auxiliary_classifier else None
+        )
 
     def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
         """Pairs of images that show the same identity at the same index."""
-        _check_images("visible", visible)
-        _check_images("infrared", infrared)
+        check_image_batch("visible", visible)
+        check_image_batch("infrared", infrared)
         same = visible.shape == infrared.shape
         require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
         if self.generator is None:
@@ -205,7 +207,7 @@ class MUN(nn.Module):
         Raises:
             ValueError: the images have another shape, or no such modality or feature exists.
         """
-        _check_images("images", images)
+        check_image_batch("images", images)
         check_choice("feature", feature, ("bn", "pooled"))
         embeddings = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
         if feature == "bn":
@@ -268,17 +270,3 @@ _IMAGE_GENERATORS: dict[str, type[nn.Module]] = {
     "syncretic": SyncreticModality,
     "middle": MiddleModality,
 }
-
-
-def _classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
-    classifier = nn.Linear(embedding_dim, num_identities, bias=False)
-    nn.init.normal_(classifier.weight, std=0.001)
-    return classifier
-
-
-def _check_images(argument: str, images: Tensor) -> None:
-    check_tensor(argument, images)
-    shape = tuple(images.shape)
-    require(len(shape) == 4 and shape[1] == 3, argument, "have shape (b, 3, height, width)", shape)
-    remedy = "Scale 8-bit images to [0, 1] and normalise them first."
-    require(images.is_floating_point(), argument, "be floating point", images.dtype, remedy, error=TypeError)
