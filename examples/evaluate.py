@@ -3,7 +3,7 @@
     python examples/evaluate.py runs/train/best
     python examples/evaluate.py runs/train/last.pt --dataset sysu --root SYSU-MM01 --official --flip mean
 
-The network is a folder that MUN.save_pretrained has written or a checkpoint of train.py. It prints the rows that papers
+The network is a folder that save_pretrained has written or a checkpoint of train.py. It prints the rows that papers
 print, and writes them with all trials and settings to evaluation.json, and the first ranking lists to rankings.png.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from vireid import MUN
 from vireid.data import PersonImages, create_dataset, create_test_transform, read_rankings
 from vireid.evaluation import (
     KReciprocalReranking,
@@ -23,7 +22,7 @@ from vireid.evaluation import (
     extract_embeddings,
     format_results,
 )
-from vireid.models import load_training_state
+from vireid.models import TwoStreamBaseline, load_training_state
 from vireid.visualization import plot_rankings
 
 
@@ -51,12 +50,12 @@ def load(source):
         state = load_training_state(source)
         if not {"model", "step", "settings"} <= state.keys():
             raise ValueError(f"network must be a checkpoint of train.py, got {str(source)!r}.")
-        model = MUN(**state["model"])
+        model = TwoStreamBaseline.from_config(state["model"])
         model.load_state_dict({k.removeprefix("model."): v for k, v in state["step"].items() if k.startswith("model.")})
         return model, {"dataset": state["settings"]["dataset"], "trial": int(state["settings"]["trial"])}
     notes = source / "training.json"
     try:
-        return MUN.from_pretrained(source), json.loads(notes.read_text()) if notes.is_file() else {}
+        return TwoStreamBaseline.from_pretrained(source), json.loads(notes.read_text()) if notes.is_file() else {}
     except json.JSONDecodeError as error:
         raise ValueError(f"{notes} must be JSON: {error}.") from error
 
@@ -69,6 +68,14 @@ def trial_of(args, name, training):
     if name == "regdb" and trained_on is None:
         raise ValueError("--trained-on must be given: the network does not say which trial of RegDB it has seen.")
     return trained_on or 1
+
+
+def open_dataset(args, training, size):
+    """The name of the data set, its records, and the trial of RegDB whose people the network has seen."""
+    name = args.dataset or training.get("dataset", "sysu")
+    trained_on = trial_of(args, name, training)
+    root = args.root or Path("data") / f"synthetic-{name}-{size[0]}x{size[1]}"
+    return name, create_dataset(name, root, trial=args.trial or trained_on), trained_on
 
 
 def choose_protocols(args, dataset, name, trained_on):
@@ -93,17 +100,14 @@ def choose_protocols(args, dataset, name, trained_on):
 def main(args):
     model, training = load(args.network)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    name = args.dataset or training.get("dataset", "sysu")
-    trained_on = trial_of(args, name, training)
-    height, width = model.arguments["image_size"]
-    root = args.root or Path("data") / f"synthetic-{name}-{height}x{width}"
-    dataset = create_dataset(name, root, trial=args.trial or trained_on)
+    size = tuple(model.arguments["image_size"])
+    name, dataset, trained_on = open_dataset(args, training, size)
     protocols = choose_protocols(args, dataset, name, trained_on)
     args.output.mkdir(parents=True, exist_ok=True)
 
     records = {"visible": dataset.test_visible, "infrared": dataset.test_infrared}
     options = {"workers": args.workers, "flip": args.flip, "cache": args.cache, "progress": True}
-    transform = create_test_transform((height, width))
+    transform = create_test_transform(size)
     embeddings = {
         modality: extract_embeddings(model, PersonImages(images, transform), modality, **options)
         for modality, images in records.items()

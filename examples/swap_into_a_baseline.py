@@ -15,6 +15,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from vireid import AuxiliaryGenerator, IdentityAlignmentLoss, ModalityAlignmentLoss  # vireid
+from vireid.models import OwnStatistics  # vireid
 
 
 class Network(nn.Module):
@@ -29,18 +30,21 @@ class Network(nn.Module):
         self.bottleneck = nn.BatchNorm1d(512)
         self.classifier = nn.Linear(512, identities, bias=False)
         self.generator = AuxiliaryGenerator(channels=64) if auxiliary else None  # vireid
+        self.of_base, self.of_bottleneck = OwnStatistics(self.base), OwnStatistics(self.bottleneck)  # vireid
 
     def forward(self, visible, thermal, modal=0):
         """Both modalities with modal=0, else visible (1) or thermal (2) alone."""
         if modal == 0:
             v, r = self.visible_stem(visible), self.thermal_stem(thermal)
             x = torch.cat([v, r])
-            if self.generator is not None:  # vireid
-                x = torch.cat([x, self.generator(v, r)])  # vireid
         else:
             x = self.visible_stem(visible) if modal == 1 else self.thermal_stem(thermal)
         features = self.base(x).mean((2, 3))
         embeddings = self.bottleneck(features)
+        if modal == 0 and self.generator is not None:  # vireid
+            a = self.of_base(self.base, self.generator(v, r)).mean((2, 3))  # vireid
+            features = torch.cat([features, a])  # vireid
+            embeddings = torch.cat([embeddings, self.of_bottleneck(self.bottleneck, a)])  # vireid
         return (features, self.classifier(embeddings)) if self.training else nn.functional.normalize(embeddings)
 
 

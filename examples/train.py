@@ -1,4 +1,4 @@
-r"""Train MUN and evaluate it on identities that it has never seen, with the published protocol of the data set.
+r"""Train MUN or another method and evaluate it on identities that it has never seen, with the published protocols.
 
 Without arguments it generates a synthetic data set, trains a small network from scratch and evaluates it before and
 after, in a few minutes on two CPU cores. The same command goes on where a run was interrupted.
@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from methods import METHODS
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from vireid import MUN
 from vireid.data import (
     CrossModalityIdentitySampler,
     PairedImages,
@@ -39,7 +39,6 @@ from vireid.data import (
     read_rankings,
 )
 from vireid.evaluation import RetrievalResult, create_protocols, extract_embeddings, format_results
-from vireid.losses import OverallLoss
 from vireid.models import load_training_state, save_training_state
 from vireid.visualization import plot_curves, plot_rankings
 
@@ -63,12 +62,13 @@ def at_least(least):
     return read
 
 
-def parse_arguments():
+def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="whose layout and protocol (%(default)s)")
     add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
     add("--trial", type=at_least(1), default=1, help="of RegDB, 1 to 10 (%(default)s)")
+    add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
     add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
     add("--backbone", help="a timm network")
@@ -79,6 +79,7 @@ def parse_arguments():
     add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
     add("--decay-at", type=int, nargs=2, help="epochs at which it falls to a tenth")
     add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last one is always evaluated")
+    add("--keep-networks", action="store_true", help="keep the network of every evaluation, as folders epoch-N")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
     add("--identities-per-batch", type=int, default=8, help="P (%(default)s)")
     add("--images-per-identity", type=int, default=4, help="K of each modality (%(default)s)")
@@ -86,8 +87,13 @@ def parse_arguments():
     add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
     add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
     add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
-    parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
-    return parser.parse_args()
+    parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
+    return parser.parse_args(arguments)
+
+
+def settings_of(args):
+    """The arguments that a run's figures depend on."""
+    return {k: str(v) for k, v in vars(args).items() if k not in {"output", "workers", "keep_networks"}}
 
 
 class Step(nn.Module):
@@ -99,8 +105,8 @@ class Step(nn.Module):
         self.criterion = criterion
 
     def forward(self, visible, infrared, identities):
-        """The loss and its terms."""
-        return self.criterion(self.model(visible, infrared), identities)
+        """The loss and its terms; visible images may come in several views, b v 3 H W."""
+        return self.criterion(self.model(visible.flatten(0, -4), infrared), identities)
 
 
 def prepare(args, accelerator):
@@ -113,7 +119,8 @@ def prepare(args, accelerator):
     dataset = create_dataset(args.dataset, root, trial=args.trial)
     if accelerator.is_main_process:
         check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
-    transforms = [create_train_transform(modality, tuple(args.size)) for modality in ("visible", "infrared")]
+    method, size = METHODS[args.method], tuple(args.size)
+    transforms = [create_train_transform(modality, size, recipe=method.recipe) for modality in ("visible", "infrared")]
     pairs = PairedImages(dataset.train, *transforms)
     sampler = CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -127,10 +134,9 @@ def prepare(args, accelerator):
     )
     batches = DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers)
     torch.manual_seed(args.seed)
-    model = MUN(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=tuple(args.size))
-    pairs_per_batch = args.identities_per_batch * args.images_per_identity
-    criterion = OverallLoss(model.embedding_dim, batch_size=pairs_per_batch, iterations=args.epochs * len(batches))
-    step = Step(model, criterion)
+    model = method.network(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
+    sizes = {"embedding_dim": model.embedding_dim, "iterations": args.epochs * len(batches)}
+    step = Step(model, method.loss(**sizes, batch_size=args.identities_per_batch * args.images_per_identity))
     groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
     for name, parameter in step.named_parameters():
         groups[0 if name.startswith("model.backbone.") else 1]["params"].append(parameter)
@@ -193,8 +199,7 @@ def train(batches, step, optimizer, schedule, accelerator, args):
 
 def report(args, dataset, protocols, pairs, history, results):
     """Write metrics.json, the log and the figures."""
-    arguments = {name: str(value) for name, value in vars(args).items()}
-    metrics = {"results": results, "history": history, "arguments": arguments}
+    metrics = {"results": results, "history": history, "arguments": settings_of(args)}
     (args.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
     with (args.output / "log.csv").open("w", newline="") as file:
         csv.writer(file).writerows([tuple(history), *zip(*history.values(), strict=True)])
@@ -220,8 +225,7 @@ def main(args):
     dataset, batches, step, optimizer, schedule = prepare(args, accelerator)
     protocols = create_protocols(args.dataset, trial=args.trial, trained_on=args.trial)
     plain, last, best = accelerator.unwrap_model(step), args.output / "last.pt", args.output / "best"
-    settings = {name: str(value) for name, value in vars(args).items() if name not in {"output", "workers"}}
-    settings["processes"] = str(accelerator.num_processes)
+    settings = {**settings_of(args), "processes": str(accelerator.num_processes)}
     finished, history, results = resume(last, settings, plain, optimizer, schedule)
     images = 2 * args.identities_per_batch * args.images_per_identity * accelerator.num_processes
     progress = tqdm(total=args.epochs * len(batches) * images, initial=finished * len(batches) * images, unit="img")
@@ -234,12 +238,14 @@ def main(args):
             evaluated, pairs = evaluate(plain.model, dataset, protocols, args)
             results[iteration] = {name: result.to_dict() for name, result in evaluated.items()}
             quality = [next(iter(result.values()))["mean"]["mAP"] for result in results.values()]
-            if accelerator.is_main_process and quality[-1] == max(quality):
-                plain.model.save_pretrained(best)
-                (best / "training.json").write_text(json.dumps({"dataset": args.dataset, "trial": args.trial}))
+            if accelerator.is_main_process:
+                kept = [args.output / f"epoch-{epoch}"] * args.keep_networks + [best] * (quality[-1] == max(quality))
+                for folder in kept:
+                    plain.model.save_pretrained(folder)
+                    (folder / "training.json").write_text(json.dumps({"dataset": args.dataset, "trial": args.trial}))
         if accelerator.is_main_process and epoch > finished:
             state = {"settings": settings, "epoch": epoch, "history": history, "results": results}
-            state |= {"model": plain.model.arguments, "step": plain.state_dict()}
+            state |= {"model": plain.model.config, "step": plain.state_dict()}
             save_training_state(last, {**state, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
         if epoch < args.epochs:
             # All that is random in an epoch follows from its number, so that a resumed run draws what any other does.

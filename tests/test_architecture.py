@@ -25,6 +25,7 @@ DOORS = {
     "tqdm": {"evaluation/extraction.py"},
     "matplotlib": {"visualization/"},
     "sklearn": {"visualization/"},
+    "captum": {"visualization/"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vireid import MUN
 from vireid.data import generate_synthetic
-from vireid.models import load_training_state
+from vireid.models import TwoStreamBaseline, load_training_state
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -313,6 +313,147 @@ def test_preset_of_the_paper():
         "images_per_identity=4",
     ):
         assert setting in done.stdout
+
+
+def methods():
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        import methods  # noqa: PLC0415  (it lies beside the examples)
+    finally:
+        sys.path.pop(0)
+    return methods.METHODS
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_method_takes_a_step(name):
+    method = methods()[name]
+    torch.manual_seed(0)
+    network = method.network(4, "test_resnet", pretrained=False, image_size=(64, 32))
+    loss = method.loss(embedding_dim=network.embedding_dim, iterations=10, batch_size=4)
+    views = 2 if method.recipe == "caj" else 1
+    visible, infrared = torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32)
+    total, terms = loss(network(visible, infrared), torch.tensor([0, 0, 3, 3]))
+    assert total.isfinite()
+    assert all(term > 0 for term in terms.values()), terms
+    total.backward()
+    without = {part.split(".")[0] for part, p in network.named_parameters() if p.requires_grad and p.grad is None}
+    assert not without
+    assert network.eval().embed(infrared, "infrared").shape == (4, network.embedding_dim)
+
+
+TERMS = {
+    "b": {"identity", "triplet"},
+    "b+aux": {"identity", "triplet", "auxiliary_identity"},
+    "b+aux+idc": {"identity", "triplet", "identity_consistency"},
+    "b+aux+idc+ia": {"identity", "triplet", "identity_consistency", "identity_alignment"},
+    "b+aux+idc+ma": {"identity", "triplet", "identity_consistency", "modality_alignment"},
+    "mmd-reid": {"identity", "center_triplet", "mmd"},
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_methods_have_their_terms(name):
+    method = methods()[name]
+    network = method.network(4, "test_resnet", image_size=(64, 32))
+    loss = method.loss(embedding_dim=network.embedding_dim, iterations=10, batch_size=4)
+    images = torch.rand(2, 4, 3, 64, 32)
+    assert set(loss(network(*images), torch.tensor([0, 0, 3, 3]))[1]) == TERMS[name]
+
+
+def test_views_are_images_of_the_same_people(small, tmp_path):
+    done = train(tmp_path, "--root", small, "--method", "agw+j", "--batches-per-epoch", "1", "--output", "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/best/config.json").read_text())["model"] == "TwoStreamBaseline"
+    evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "run/last.pt", "--root", small)
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
+SHORT_ABLATION = """
+import ablation
+rows = ablation.TABLES["1"]
+ablation.TABLES = {"1": {title: rows[title] for title in ("B", "MUN")}, "methods": {"ours": ("mun", {})}}
+try:
+    ablation.main(*ablation.parse_arguments())
+except ValueError as mistake:
+    sys.exit(f"ablation.py: {mistake}")
+"""
+
+
+def test_ablation_goes_on_row_by_row(small, tmp_path):
+    script = tmp_path / "short.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'examples')!r})\n" + SHORT_ABLATION)
+    options = ["--seeds", "0", "1", "--root", small, *SMALL_RUN, "--batches-per-epoch", "2", "--epochs", "1"]
+    assert run(script, tmp_path, *options, "--tables", "methods", "--seeds", "0").returncode == 0
+    weights = tmp_path / "runs/ablation/mun/seed-0/last.pt"
+    before = weights.stat().st_mtime_ns
+    done = run(script, tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\S+), seed (\d)$", done.stdout, re.MULTILINE) == [("b", "0"), ("b", "1"), ("mun", "1")]
+    assert weights.stat().st_mtime_ns == before
+    folder = tmp_path / "runs/ablation"
+    values = json.loads((folder / "ablation.json").read_text())["tables"]["1"]["MUN"]["rank-1"]
+    measured = [
+        100 * list(metrics_of(folder / "mun" / f"seed-{seed}")["results"].values())[-1]["all search"]["mean"]["rank-1"]
+        for seed in (0, 1)
+    ]
+    assert values == measured
+    row = f"| MUN | `mun` | {sum(values) / 2:.2f} ± {abs(values[0] - values[1]) / 2**0.5:.2f} |"
+    text = (folder / "tables.md").read_text()
+    assert row in text
+    assert "| 76.24 | 73.81 |" in text
+    assert text.strip() in done.stdout
+    with Image.open(folder / "ablation.png") as image:
+        assert len(image.convert("L").getcolors()) > 50
+    other = run(script, tmp_path, *options, "--lr", "1")
+    assert other.returncode == 1
+    assert "is of a run with lr 0.006, not 1.0. Choose another --output, or delete it." in other.stderr
+    assert "ablation.py: b, seed 0, has failed; the same command goes on from here." in other.stderr
+
+
+def test_corrupted_images(trained, small, tmp_path):
+    corruption = ROOT / "examples" / "corruption.py"
+    network = trained[0] / "first" / "best"
+    options = ["--root", small, "--corruptions", "contrast", "snow", "--draws", "2", "--workers", "0"]
+    done = run(corruption, tmp_path, network, *options)
+    assert done.returncode == 0, done.stderr
+    assert "The paper's Table 5, on real data (rank-1 / mAP): B 25.92 / 23.13" in done.stdout
+    folder = tmp_path / "runs/corruption"
+    (results,) = json.loads((folder / "corruption.json").read_text()).values()
+    names = [f"{search} search, {state}" for state in ("clean", "corrupted") for search in ("all", "indoor")]
+    assert list(results) == [*names, "contrast", "snow"]
+    assert len(results["all search, corrupted"]["trials"]["mAP"]) == 2
+    clean, *others = ([results[name]["trials"]["mAP"]] for name in ("all search, clean", "contrast", "snow"))
+    assert clean not in others
+    assert others[0] != others[1]
+    assert (folder / "corruption.png").stat().st_size > 10_000
+    again = run(corruption, tmp_path, network, *options)
+    assert again.stdout == done.stdout
+
+
+def test_figures(trained, small, tmp_path):
+    folder = tmp_path / "figures"
+    networks = [trained[0] / "first" / name for name in ("best", "last.pt")]
+    done = run(ROOT / "examples" / "visualize.py", tmp_path, *networks, "--root", small, "--output", folder)
+    assert done.returncode == 0, done.stderr
+    names = ["distances.png", "embeddings-2d.png", "embeddings-3d.png", "maps.png", "rankings.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            assert len(image.convert("L").getcolors()) > 50
+    done = run(ROOT / "examples" / "visualize.py", tmp_path, networks[0], "--root", small, "--identities", "1")
+    assert done.returncode == 1
+    assert "visualize.py: --identities must have test images of both modalities, got [1]. Some are" in done.stderr
+
+
+def test_networks_are_kept(trained, small, tmp_path):
+    options = ["--root", small, "--method", "b", "--batches-per-epoch", "1", "--keep-networks", "--output", "run"]
+    assert train(tmp_path, *options).returncode == 0
+    kept = [TwoStreamBaseline.from_pretrained(tmp_path / f"run/epoch-{epoch}") for epoch in (0, 1, 2)]
+    weights = [network.visible_classifier.weight for network in kept]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(
+        weights[2], load_training_state(tmp_path / "run/last.pt")["step"]["model.visible_classifier.weight"]
+    )
 
 
 @pytest.mark.parametrize("options", [[], ["--vireid"]])

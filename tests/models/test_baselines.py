@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from vireid import MUN
 from vireid.losses import IdentityLoss, WeightedRegularizedTripletLoss
 from vireid.models import NonLocalBlock, TwoStreamBaseline
 
@@ -84,6 +85,20 @@ def test_non_local_block_equals_the_loop(inter_channels):
             expected[b, :, i // 2, i % 2] += scaled
     torch.testing.assert_close(block(feature_map), expected)
     assert block.value.out_channels == (inter_channels or 2)
+
+
+def test_mun_in_agw(images):
+    options = {"modality_specific_stages": 0, "shared_classifier": True, "non_local": True, **SIZE}
+    torch.manual_seed(0)
+    model = MUN(5, "resnet18", **options)
+    torch.manual_seed(0)
+    agw = TwoStreamBaseline.agw(5, "resnet18", **SIZE)
+    assert agw.state_dict().keys() < model.state_dict().keys()
+    model.load_state_dict(agw.state_dict(), strict=False)
+    model.eval()
+    agw.eval()
+    torch.testing.assert_close(model(*images).visible, agw(*images).visible)
+    assert model(*images).auxiliary.shape == (4, 512)
 
 
 def test_errors(images):

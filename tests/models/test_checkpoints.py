@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vireid import MUN
-from vireid.models import checkpoints, load_training_state, save_training_state
+from vireid.models import TwoStreamBaseline, checkpoints, load_training_state, save_training_state
 
 
 def make(**options):
@@ -43,7 +43,7 @@ def test_round_trip(tmp_path, images, options):
 def test_retrieval_only(tmp_path, images):
     model = make().eval()
     expected = model.embed(images, "infrared")
-    unneeded = ("generator.", "visible_classifier.", "infrared_classifier.")
+    unneeded = ("generator.", "auxiliary_statistics.", "visible_classifier.", "infrared_classifier.")
     needed = {name for name in model.state_dict() if not name.startswith(unneeded)}
     model.drop_training_parts().save_pretrained(tmp_path)
     loaded = MUN.from_pretrained(tmp_path)
@@ -53,6 +53,21 @@ def test_retrieval_only(tmp_path, images):
         RuntimeError, match="forward must come before drop_training_parts, after which only embed is le"
     ):
         loaded(images, images)
+
+
+@pytest.mark.parametrize("create", [TwoStreamBaseline, TwoStreamBaseline.agw, MUN], ids=["B", "AGW", "MUN"])
+def test_any_network_is_read_by_the_class_that_all_inherit_from(tmp_path, images, create):
+    model = create(7, "test_resnet", image_size=(64, 32)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = TwoStreamBaseline.from_pretrained(tmp_path)
+    assert type(loaded) is type(model)
+    torch.testing.assert_close(loaded.embed(images, "visible"), model.embed(images, "visible"), rtol=0, atol=0)
+    for expected, actual in zip(model(images, images), loaded(images, images)):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    if create is not MUN:
+        assert (loaded.visible_classifier is loaded.infrared_classifier) == (create is not TwoStreamBaseline)
+        with pytest.raises(ValueError, match="source must hold a checkpoint of MUN, got .* config must be of MUN, got"):
+            MUN.from_pretrained(tmp_path)
 
 
 def test_a_failed_write_keeps_the_earlier_checkpoint(tmp_path, images, monkeypatch):
@@ -93,23 +108,35 @@ def change_arguments(folder, **changes):
         (
             lambda f: (f / "config.json").unlink(),
             FileNotFoundError,
-            "source must hold config.json, got .* MUN.save_pretr",
+            "source must hold config.json, got .* save_pretrained writes",
         ),
         (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "source must hold model.safetensors, got"),
         (lambda f: (f / "config.json").write_text("{"), ValueError, "source must hold a config.json in JSON, got"),
-        (lambda f: (f / "config.json").write_text("[]"), ValueError, "source must be a checkpoint of MUN, got None"),
+        (
+            lambda f: (f / "config.json").write_text("[]"),
+            ValueError,
+            "hold a config.json with a dictionary, got 'list'",
+        ),
         (
             lambda f: change_config(f, model="AGW"),
             ValueError,
-            "source must be a checkpoint of MUN, got 'AGW'. Its config",
+            "source must hold a checkpoint of MUN, got .* config must be of MUN, got 'AGW'. The checkpoint of anot",
         ),
         (
             lambda f: change_config(f, arguments=None),
             ValueError,
-            "source must name the arguments in config.json, got None",
+            "config must have the arguments, got None",
         ),
-        (lambda f: change_arguments(f, pretrained=True), ValueError, "source must hold the arguments of MUN"),
-        (lambda f: change_arguments(f, colour=1), ValueError, r"source must hold the arguments of MUN \(.*colour"),
+        (
+            lambda f: change_arguments(f, pretrained=True),
+            ValueError,
+            "have the arguments of MUN, got others: .*pretrained",
+        ),
+        (
+            lambda f: change_arguments(f, colour=1),
+            ValueError,
+            "have the arguments of MUN, got others: .*colour",
+        ),
         (
             lambda f: change_arguments(f, num_identities=9),
             ValueError,

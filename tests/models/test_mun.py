@@ -7,6 +7,7 @@ import torch
 from tests.models.test_backbone import randomised
 from vireid import MUN
 from vireid.modality import Modality
+from vireid.models import TwoStreamBaseline
 
 
 @pytest.fixture
@@ -44,6 +45,36 @@ def test_gradient_reaches_every_parameter(model, images):
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad.abs().max() > 0, name
+
+
+def test_auxiliary_statistics_are_its_own(images):
+    torch.manual_seed(0)
+    model = MUN(7, "test_resnet", image_size=(96, 48))
+    torch.manual_seed(0)
+    baseline = TwoStreamBaseline(7, "test_resnet", image_size=(96, 48))
+    with torch.no_grad():
+        model.generator.cross_learner.fuse[1].weight.mul_(100)  # an auxiliary modality far out of scale
+    output, without = model(*images), baseline(*images)
+    for name in ("visible", "infrared", "visible_logits", "infrared_logits"):
+        torch.testing.assert_close(getattr(output, name), getattr(without, name))
+    for name, buffer in baseline.named_buffers():  # so that retrieval is normalised by what is retrieved
+        torch.testing.assert_close(model.get_buffer(name), buffer)
+    torch.testing.assert_close(output.auxiliary, model.pool(model.backbone.shared_stages(output.auxiliary_map)))
+
+    for _ in range(200):
+        model(*images)
+    expected = model(*images).auxiliary.detach()
+    scale = expected.abs().mean()
+    torch.testing.assert_close(model.eval()(*images).auxiliary / scale, expected / scale, atol=0.5, rtol=0.2)
+
+
+def test_shared_statistics_are_those_of_one_pass(images):
+    torch.manual_seed(0)
+    model = MUN(7, "test_resnet", image_size=(96, 48), auxiliary_statistics="shared")
+    output = model(*images)
+    maps = torch.cat([output.visible_map, output.infrared_map, output.auxiliary_map])
+    torch.testing.assert_close(torch.cat(output[:3]), model.pool(model.backbone.shared_stages(maps)))
+    assert not any(name.startswith("auxiliary_statistics") for name in model.state_dict())
 
 
 @pytest.mark.parametrize("modality", ["visible", "infrared"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ class OverallLossOutput(NamedTuple):
 class OverallLoss(nn.Module):
     """L = L_id + L_tri + γ L_idc + θ L_ia + σ L_ma (Eq. 17), with every term by its name.
 
-    A term of weight zero is left out and costs nothing. The triplet loss takes the visible and infrared embeddings of
+    A term of weight zero is left out and costs nothing; without γ, θ and σ it is the loss of B of Table 1, which takes
+    the output of a network without an auxiliary modality. The triplet loss takes the visible and infrared embeddings of
     the batch together (A23).
 
     Args:
@@ -35,7 +36,7 @@ class OverallLoss(nn.Module):
         modality_alignment_weight: σ; the paper's 0.008.
         auxiliary_identity_weight: of L_id^a, the identity loss of a third classifier on the auxiliary embeddings, which
             the paper's Tables 1 and 5 use in place of L_idc (A19).
-        triplet: L_tri with other settings.
+        triplet: L_tri with other settings, or another loss of embeddings and identities.
         identity_alignment: L_ia with other settings.
         modality_alignment: L_ma with other settings.
 
@@ -69,7 +70,7 @@ class OverallLoss(nn.Module):
         identity_alignment_weight: float = 0.5,
         modality_alignment_weight: float = 0.008,
         auxiliary_identity_weight: float = 0.0,
-        triplet: BatchHardTripletLoss | None = None,
+        triplet: nn.Module | None = None,
         identity_alignment: IdentityAlignmentLoss | None = None,
         modality_alignment: ModalityAlignmentLoss | None = None,
     ) -> None:
@@ -91,44 +92,50 @@ class OverallLoss(nn.Module):
                 embedding_dim, batch_size=batch_size, iterations=iterations
             )
 
-    def forward(self, output: PairedOutput, identities: Tensor) -> OverallLossOutput:
+    def forward(self, output: TwoStreamOutput, identities: Tensor) -> OverallLossOutput:
         """Every term of Eq. 17 and their weighted sum."""
-        v, r, a = output.visible, output.infrared, output.auxiliary
+        v, r = output.visible, output.infrared
         terms = {
             "identity": self.identity(output.visible_logits, identities)
             + self.identity(output.infrared_logits, identities),
             "triplet": self.triplet(torch.cat([v, r]), torch.cat([identities, identities])),
         }
+        paired = cast("PairedOutput", output)
         if self.weights["identity_consistency"]:
             terms["identity_consistency"] = self.identity_consistency(
-                output.auxiliary_visible_logits, output.auxiliary_infrared_logits, identities
+                paired.auxiliary_visible_logits, paired.auxiliary_infrared_logits, identities
             )
         if self.weights["identity_alignment"]:
-            terms["identity_alignment"] = self.identity_alignment(v, r, a, identities)
+            terms["identity_alignment"] = self.identity_alignment(v, r, paired.auxiliary, identities)
         if self.weights["modality_alignment"]:
-            terms["modality_alignment"] = self.modality_alignment(v, r, a, identities)
+            terms["modality_alignment"] = self.modality_alignment(v, r, paired.auxiliary, identities)
         if self.weights["auxiliary_identity"]:
             remedy = "MUN has them with auxiliary_classifier=True."
-            logits = output.auxiliary_logits
+            logits = paired.auxiliary_logits
             require(logits is not None, "output", "have auxiliary_logits for auxiliary_identity_weight", None, remedy)
             terms["auxiliary_identity"] = self.identity(logits, identities)
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return OverallLossOutput(total, terms)
 
 
-class PairedOutput(Protocol):
-    """What :class:`OverallLoss` needs of a model's output: Z^v, Z^r, Z^a (b d) and the classifiers' logits (b n)."""
+class TwoStreamOutput(Protocol):
+    """What :class:`OverallLoss` needs of any model's output: Z^v and Z^r (b d) and the classifiers' logits (b n)."""
 
     @property
     def visible(self) -> Tensor: ...  # noqa: D102
     @property
     def infrared(self) -> Tensor: ...  # noqa: D102
     @property
-    def auxiliary(self) -> Tensor: ...  # noqa: D102
-    @property
     def visible_logits(self) -> Tensor: ...  # noqa: D102
     @property
     def infrared_logits(self) -> Tensor: ...  # noqa: D102
+
+
+class PairedOutput(TwoStreamOutput, Protocol):
+    """What it needs for the terms of the auxiliary modality: Z^a (b d) and the classifiers' logits of it (b n)."""
+
+    @property
+    def auxiliary(self) -> Tensor: ...  # noqa: D102
     @property
     def auxiliary_visible_logits(self) -> Tensor: ...  # noqa: D102
     @property

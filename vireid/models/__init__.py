@@ -7,6 +7,7 @@ from vireid.models.checkpoints import load_training_state, save_training_state
 from vireid.models.head import BNNeck, GeneralizedMeanPool
 from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
 from vireid.models.mun import MUN, MUNOutput
+from vireid.models.statistics import OwnStatistics
 
 __all__ = [
     "MUN",
@@ -20,6 +21,7 @@ __all__ = [
     "MiddleModality",
     "MixedModality",
     "NonLocalBlock",
+    "OwnStatistics",
     "SyncreticModality",
     "TwoStreamBackbone",
     "TwoStreamBaseline",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,13 @@ from torch import Tensor, nn
 from vireid._checks import check_choice, check_image_batch, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import AuxiliaryGenerator
-from vireid.models.backbone import create_backbone
-from vireid.models.checkpoints import load_weights, read_config, write_checkpoint
-from vireid.models.head import BNNeck, GeneralizedMeanPool, create_classifier
+from vireid.models.baselines import TwoStreamBaseline
+from vireid.models.head import create_classifier
 from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
+from vireid.models.statistics import OwnStatistics
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # how the images are normalised
 
 
 class MUNOutput(NamedTuple):
@@ -57,12 +54,12 @@ class MUNOutput(NamedTuple):
     """C_a(Z^a), for L_id^a; None without ``auxiliary_classifier``."""
 
 
-class MUN(nn.Module):
+class MUN(TwoStreamBaseline):
     """The Modality Unifying Network: a two-stream backbone, the auxiliary generator and two identity classifiers.
 
     Training takes same-identity pairs through ``forward``; retrieval takes images of one modality through ``embed``,
     where neither generator nor classifiers run. The paper does not mention a BNNeck; every network that it builds on
-    has one (A15).
+    has one (A15). With ``modality_specific_stages=0, shared_classifier=True, non_local=True`` the rest is AGW's.
 
     Args:
         num_identities: n, the identities to classify in training.
@@ -78,8 +75,12 @@ class MUN(nn.Module):
         auxiliary_classifier: have a third classifier, of the auxiliary embeddings, for L_id^a (A19).
         auxiliary: what makes the auxiliary modality: ``"mun"``'s generator of feature maps, or a competitor of Table 2
             that makes images: ``"x"``, ``"mixed"``, ``"syncretic"`` or ``"middle"``.
+        auxiliary_statistics: by which means and variances the shared batch normalisation normalises the auxiliary
+            modality: its ``"own"``, or those that are ``"shared"`` by one pass of all three modalities (A11).
         auxiliary_stages: through which first stages such images go: a third copy, ``"own"``, or those of the
             ``"visible"`` or ``"infrared"`` images.
+        shared_classifier: classify both modalities by one classifier, as AGW does.
+        non_local: have AGW's :class:`NonLocalBlock`, as in :class:`TwoStreamBaseline`; for ResNets.
 
     Shape:
         visible b 3 H W, infrared b 3 H W -> :class:`MUNOutput`.
@@ -114,34 +115,35 @@ class MUN(nn.Module):
         learnable_pooling: bool = False,
         auxiliary_classifier: bool = False,
         auxiliary: Literal["mun", "x", "mixed", "syncretic", "middle"] = "mun",
+        auxiliary_statistics: Literal["own", "shared"] = "own",
         auxiliary_stages: Literal["own", "visible", "infrared"] = "own",
+        shared_classifier: bool = False,
+        non_local: bool = False,
     ) -> None:
-        super().__init__()
-        require(num_identities >= 1, "num_identities", "be at least 1", num_identities)
         check_choice("auxiliary", auxiliary, ("mun", *_IMAGE_GENERATORS))
+        check_choice("auxiliary_statistics", auxiliary_statistics, ("own", "shared"))
         check_choice("auxiliary_stages", auxiliary_stages, ("own", "visible", "infrared"))
-        self.arguments = {  # all that the weights do not say
-            "num_identities": num_identities,
-            "backbone": backbone,
-            "modality_specific_stages": modality_specific_stages,
-            "last_stride": last_stride,
-            "image_size": list(image_size),
-            "pooling_ratios": list(pooling_ratios),
-            "bn_neck": bn_neck,
-            "learnable_pooling": learnable_pooling,
-            "auxiliary_classifier": auxiliary_classifier,
-            "auxiliary": auxiliary,
-            "auxiliary_stages": auxiliary_stages,
-        }
-        self.backbone = create_backbone(
+        super().__init__(
+            num_identities,
             backbone,
-            modality_specific_stages=modality_specific_stages,
             pretrained=pretrained,
             checkpoint=checkpoint,
+            modality_specific_stages=modality_specific_stages,
             last_stride=last_stride,
             image_size=image_size,
+            bn_neck=bn_neck,
+            learnable_pooling=learnable_pooling,
+            shared_classifier=shared_classifier,
+            non_local=non_local,
         )
-        self.generator: nn.Module | None
+        self.arguments |= {
+            "pooling_ratios": list(pooling_ratios),
+            "auxiliary_classifier": auxiliary_classifier,
+            "auxiliary": auxiliary,
+            "auxiliary_statistics": auxiliary_statistics,
+            "auxiliary_stages": auxiliary_stages,
+        }
+        self.generator: nn.Module
         self.generator_stages: nn.Module | None = None
         self.auxiliary_stages = auxiliary_stages
         if auxiliary == "mun":
@@ -150,23 +152,22 @@ class MUN(nn.Module):
             self.generator = _IMAGE_GENERATORS[auxiliary]()
             if auxiliary_stages == "own":
                 self.generator_stages = copy.deepcopy(self.backbone.visible_stages)
-        self.pool = GeneralizedMeanPool(learnable=learnable_pooling)
-        self.embedding_dim = self.backbone.out_channels
-        self.neck = BNNeck(self.embedding_dim) if bn_neck else nn.Identity()
-        self.visible_classifier = create_classifier(self.embedding_dim, num_identities)
-        self.infrared_classifier = create_classifier(self.embedding_dim, num_identities)
+        self.auxiliary_statistics: nn.ModuleList | None = None
+        if auxiliary_statistics == "own":
+            self.auxiliary_statistics = nn.ModuleList(
+                OwnStatistics(part) for part in (self.backbone.shared_stages, self.neck)
+            )
         self.auxiliary_classifier = (
             create_classifier(self.embedding_dim, num_identities) if auxiliary_classifier else None
         )
 
     def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
         """Pairs of images that show the same identity at the same index."""
+        self._check_whole()
         check_image_batch("visible", visible)
         check_image_batch("infrared", infrared)
         same = visible.shape == infrared.shape
         require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
-        if self.generator is None:
-            raise RuntimeError("forward must come before drop_training_parts, after which only embed is left.")
         visible_map = self.backbone.first_stages(visible, Modality.VISIBLE)
         infrared_map = self.backbone.first_stages(infrared, Modality.INFRARED)
         if isinstance(self.generator, AuxiliaryGenerator):
@@ -175,10 +176,9 @@ class MUN(nn.Module):
             auxiliary_map = self.generator_stages(self.generator(visible, infrared))
         else:
             auxiliary_map = self.backbone.first_stages(self.generator(visible, infrared), self.auxiliary_stages)
-        maps = torch.cat([visible_map, infrared_map, auxiliary_map])  # (m b) c h w
-        embeddings = self.pool(self.backbone.shared_stages(maps))  # (m b) d
-        z_visible, z_infrared, z_auxiliary = embeddings.chunk(3)
-        n_visible, n_infrared, n_auxiliary = self.neck(embeddings).chunk(3)
+        z_visible, z_infrared, z_auxiliary, n_visible, n_infrared, n_auxiliary = self._embed_maps(
+            visible_map, infrared_map, auxiliary_map
+        )
         return MUNOutput(
             visible=z_visible,
             infrared=z_infrared,
@@ -193,75 +193,22 @@ class MUN(nn.Module):
             auxiliary_logits=None if self.auxiliary_classifier is None else self.auxiliary_classifier(n_auxiliary),
         )
 
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embeddings of unit length for retrieval by cosine similarity.
-
-        Args:
-            images: of one modality.
-            modality: ``"visible"`` or ``"infrared"``.
-            feature: the embedding behind the BNNeck or the pooled one before it (A16).
-
-        Shape:
-            b 3 H W -> b d.
-
-        Raises:
-            ValueError: the images have another shape, or no such modality or feature exists.
-        """
-        check_image_batch("images", images)
-        check_choice("feature", feature, ("bn", "pooled"))
-        embeddings = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
-        if feature == "bn":
-            embeddings = self.neck(embeddings)
-        return nn.functional.normalize(embeddings)
+    def _embed_maps(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        """F^v, F^r, F^a -> Z^v, Z^r, Z^a, pooled, and the three behind the BNNeck."""
+        if self.auxiliary_statistics is None:
+            z = self.pool(self.backbone.shared_stages(torch.cat(maps)))  # (m b) d
+            return *z.chunk(3), *self.neck(z).chunk(3)
+        z = self.pool(self.backbone.shared_stages(torch.cat(maps[:2])))
+        of_stages, of_neck = self.auxiliary_statistics
+        z_auxiliary = self.pool(of_stages(self.backbone.shared_stages, maps[2]))
+        n_auxiliary = of_neck(self.neck, z_auxiliary)
+        return *z.chunk(2), z_auxiliary, *self.neck(z).chunk(2), n_auxiliary
 
     def drop_training_parts(self) -> Self:
         """Drop the generator and the classifiers, which ``embed`` does not need, in place; return the network."""
-        for part in ("generator", "generator_stages", *(f"{m.value}_classifier" for m in Modality)):
+        for part in ("generator", "generator_stages", "auxiliary_statistics", "auxiliary_classifier"):
             setattr(self, part, None)
-        return self
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Save the weights as safetensors and the configuration, preprocessing included, as JSON.
-
-        A write that fails leaves an earlier checkpoint in the folder as it was.
-
-        Args:
-            folder: is made if need be.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        preprocessing = {"size": self.arguments["image_size"], "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-        config = {"model": "MUN", "arguments": self.arguments, "retrieval_only": self.generator is None}
-        write_checkpoint(folder, {**config, "preprocessing": preprocessing}, self.state_dict())
-
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], *, num_identities: int | None = None) -> Self:
-        """Load a network that ``save_pretrained`` has written, in evaluation mode. Nothing in it is executed.
-
-        Args:
-            source: a folder, or a repository on the Hugging Face hub such as ``"name/model"``.
-            num_identities: how many identities the network must classify; by default any number.
-
-        Raises:
-            FileNotFoundError: there is no such folder or repository, or a file is missing in it.
-            ValueError: it is the checkpoint of something else, is damaged, or has another number of identities.
-        """
-        config, weights = read_config(source, "MUN")
-        trained = config["arguments"].get("num_identities")
-        rule = f"be {trained}, the identities of this checkpoint"
-        require(num_identities in {None, trained}, "num_identities", rule, num_identities)
-        arguments: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in config["arguments"].items()
-        }
-        try:
-            model = cls(**arguments, pretrained=False, checkpoint=None)
-        except TypeError as error:
-            raise ValueError(f"source must hold the arguments of MUN ({error}), got {str(source)!r}.") from error
-        if config.get("retrieval_only"):
-            model.drop_training_parts()
-        load_weights(model, weights)
-        return model.eval()
+        return super().drop_training_parts()
 
 
 _IMAGE_GENERATORS: dict[str, type[nn.Module]] = {

@@ -1,6 +1,19 @@
 """Figures of training and retrieval; the functions return matplotlib figures and need the extra ``viz``."""
 
+from vireid.visualization.attention import grad_cam, plot_maps
+from vireid.visualization.bars import plot_bars
 from vireid.visualization.curves import plot_curves
+from vireid.visualization.distances import plot_distances
+from vireid.visualization.embeddings import plot_embeddings, project_embeddings
 from vireid.visualization.rankings import plot_rankings
 
-__all__ = ["plot_curves", "plot_rankings"]
+__all__ = [
+    "grad_cam",
+    "plot_bars",
+    "plot_curves",
+    "plot_distances",
+    "plot_embeddings",
+    "plot_maps",
+    "plot_rankings",
+    "project_embeddings",
+]

@@ -1,0 +1,159 @@
+"""Train the rows of MUN's Tables 1 to 3 and of the field's baselines, and print them beside the paper's numbers.
+
+    python examples/ablation.py                       # every table, on synthetic people
+    python examples/ablation.py --tables 1 --seeds 0 1 2 3 4 --epochs 5
+    python examples/ablation.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
+
+A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. The same command
+goes on where it was interrupted; what is finished is not trained again, whichever table asks for it. It writes tables.md,
+ablation.json and ablation.png.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+
+from train import parse_arguments as parse_training
+from train import settings_of
+
+from vireid.visualization import plot_bars
+
+TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
+    "1": {
+        "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
+        "+ Aux": ("b+aux", {"sysu": (62.55, 58.42), "regdb": (79.26, 73.81)}),
+        "+ Aux + L_idc": ("b+aux+idc", {"sysu": (66.58, 61.29), "regdb": (83.51, 79.79)}),
+        "+ Aux + L_idc + L_ia": ("b+aux+idc+ia", {"sysu": (71.35, 65.54), "regdb": (89.42, 84.66)}),
+        "+ Aux + L_idc + L_ma": ("b+aux+idc+ma", {"sysu": (69.77, 66.96), "regdb": (89.93, 84.02)}),
+        "MUN": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
+    },
+    "2": {
+        "X-modality": ("mun-with-x", {"sysu": (66.17, 63.06), "regdb": (79.95, 74.28)}),
+        "mixed modality": ("mun-with-mixed", {"sysu": (66.42, 62.85), "regdb": (79.43, 73.09)}),
+        "syncretic modality": ("mun-with-syncretic", {"sysu": (72.95, 68.74), "regdb": (84.59, 79.11)}),
+        "middle modality": ("mun-with-middle", {}),
+        "auxiliary modality": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
+    },
+    "3": {  # which of the two rows in the middle is which, the order of the paper's columns suggests
+        "MMD of visible and infrared": ("mun-without-both", {"sysu": (69.02, 65.83), "regdb": (80.09, 73.97)}),
+        "+ prototypes": ("mun-without-bridge", {"sysu": (74.15, 72.10), "regdb": (86.73, 77.24)}),
+        "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
+        "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
+    },
+    "methods": {  # the baselines of the field, with the numbers of Table 4 as far as it has them
+        "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
+        "HCT": ("hct", {}),
+        "MMD-ReID": ("mmd-reid", {}),
+        "AGW": ("agw", {"sysu": (47.50, 47.65), "regdb": (70.05, 67.64)}),
+        "AGW + Aux": ("agw+aux", {}),
+        "AGW + J (CAJ)": ("agw+j", {"sysu": (69.88, 66.89), "regdb": (85.03, 79.14)}),
+        "MUN": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
+    },
+}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="(%(default)s)")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of every row (%(default)s)")
+    add("--output", type=Path, default=Path("runs/ablation"), help="folder for runs and results (%(default)s)")
+    add("--launcher", default=sys.executable, help="what runs train.py, such as 'torchrun --nproc-per-node 2'")
+    return parser.parse_known_args()
+
+
+def finished(run, options):
+    """The final results of a run if it is finished, and of these options."""
+    path = run / "metrics.json"
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text())
+    if metrics["arguments"] != settings_of(parse_training(options)):
+        return None  # train.py says what is different
+    return list(metrics["results"].values())[-1]
+
+
+def train(method, seed, args, options):
+    """Train a method unless that is done; return the results of its protocols, by name."""
+    run = args.output / method / f"seed-{seed}"
+    options = ["--method", method, "--seed", str(seed), "--output", str(run), *options]
+    results = finished(run, options)
+    if results is None:
+        print(f"\n{method}, seed {seed}", flush=True)
+        script = Path(__file__).with_name("train.py")
+        done = subprocess.run([*shlex.split(args.launcher), str(script), *options], check=False)
+        if done.returncode:
+            raise ValueError(f"{method}, seed {seed}, has failed; the same command goes on from here.")
+        results = finished(run, options)
+    return results
+
+
+def spread(values):
+    """Mean ± standard deviation of percentages."""
+    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def format_table(name, rows, dataset, seeds):
+    """A table in Markdown."""
+    head = ["", "method", "rank-1 (%)", "mAP (%)"]
+    head += [f"the paper on {dataset}: {key}" for key in ("rank-1", "mAP")]
+    lines = [head, ["---"] * len(head)]
+    for title, (method, targets) in TABLES[name].items():
+        cells = [f"`{method}`", *(spread(rows[title][key]) for key in ("rank-1", "mAP"))]
+        lines.append([title, *cells, *(f"{value:.2f}" for value in targets.get(dataset, ()))])
+        lines[-1] += ["–"] * (len(head) - len(lines[-1]))
+    caption = "Methods" if name == "methods" else f"Table {name}"
+    caption += f". Mean ± standard deviation of {len(seeds)} seeds."
+    return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def main(args, options):
+    training = parse_training(options)  # mistakes in them are told now
+    args.output.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for seed in args.seeds:  # seed by seed, so that an interrupted ablation has something to compare
+        for name in args.tables:
+            for method, _targets in TABLES[name].values():
+                results.setdefault(method, {})[seed] = train(method, seed, args, options)
+    protocol = next(iter(next(iter(results[method].values()))))
+    tables = {
+        name: {
+            title: {
+                key: [100 * of_seed[protocol]["mean"][key] for of_seed in results[method].values()]
+                for key in ("rank-1", "mAP")
+            }
+            for title, (method, _targets) in TABLES[name].items()
+        }
+        for name in args.tables
+    }
+    texts = [format_table(name, rows, training.dataset, args.seeds) for name, rows in tables.items()]
+    where = "synthetic people in the layout of " if training.root is None else ""
+    head = f"Measured on {where}{training.dataset}, {protocol}, by `{shlex.join(['ablation.py', *sys.argv[1:]])}`."
+    text = "\n\n".join([head, *texts])
+    print(f"\n{text}")
+    (args.output / "tables.md").write_text(text + "\n")
+    (args.output / "ablation.json").write_text(json.dumps({"protocol": protocol, "tables": tables}, indent=1))
+    panels, references = {}, {}
+    for name, rows in tables.items():
+        panel = "methods" if name == "methods" else f"Table {name}"
+        targets = {title: paper.get(training.dataset) for title, (_method, paper) in TABLES[name].items()}
+        panels[panel] = {title: row["rank-1"] for title, row in rows.items()}
+        references[panel] = {title: target[0] for title, target in targets.items() if target}
+    figure = plot_bars(panels, references=references, reference_name="the paper, real data", label="rank-1 (%)")
+    figure.savefig(args.output / "ablation.png", dpi=110)
+    print(f"\n{args.output} holds tables.md, ablation.json and ablation.png.")
+
+
+if __name__ == "__main__":
+    try:
+        main(*parse_arguments())
+    except (ValueError, OSError, ImportError) as mistake:
+        sys.exit(f"ablation.py: {mistake}")
+    except KeyboardInterrupt:
+        sys.exit("ablation.py: stopped. The same command goes on.")

@@ -1,0 +1,185 @@
+"""Draw what networks have learned: the paper's Fig. 4 and 5, distances within and between modalities, ranking lists.
+
+    python examples/train.py --keep-networks
+    python examples/visualize.py runs/train/epoch-0 runs/train/epoch-3 runs/train/epoch-7
+
+embeddings-2d.png and -3d.png (Fig. 4) have a panel for every network; maps.png (Fig. 5), distances.png and rankings.png
+are of the last one. The people are unseen ones, from the test images; auxiliary embeddings and maps need MUN.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from evaluate import load, open_dataset
+from torch.nn.functional import normalize
+from torchvision.transforms.v2.functional import resize
+
+from vireid.data import PersonImages, create_test_transform, read_image, read_rankings
+from vireid.evaluation import create_protocols, extract_embeddings
+from vireid.visualization import (
+    grad_cam,
+    plot_distances,
+    plot_embeddings,
+    plot_maps,
+    plot_rankings,
+    project_embeddings,
+)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("networks", type=Path, nargs="+", help="folders with config.json, or checkpoints, in the order of the panels")
+    add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that they were trained on")
+    add("--root", type=Path, help="folder of the data set; by default the synthetic one that train.py has generated")
+    add("--trial", type=int, help="of RegDB, by default the one that they were trained on")
+    add("--trained-on", type=int, help="the trial of RegDB that the networks were trained on, if they do not say")
+    add("--identities", type=int, nargs="+", help="to show in Fig. 4 and 5; by default ten, drawn by the seed")
+    add("--images-per-identity", type=int, default=8, help="of each modality in Fig. 4, at most (%(default)s)")
+    add("--rows", type=int, default=4, help="identities of them in Fig. 5 (%(default)s)")
+    add("--seed", type=int, default=0, help="of the identities, the images and t-SNE (%(default)s)")
+    add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
+    add("--output", type=Path, default=Path("runs/visualization"), help="folder for the figures (%(default)s)")
+    return parser.parse_args()
+
+
+def choose_pairs(dataset, args):
+    """Pairs of a visible and an infrared record of each chosen identity, one identity after the other."""
+    generator = torch.Generator().manual_seed(args.seed)
+
+    def shuffled(items):
+        return [items[i] for i in torch.randperm(len(items), generator=generator).tolist()]
+
+    by_identity = {}
+    for modality, records in (("visible", dataset.test_visible), ("infrared", dataset.test_infrared)):
+        for record in records:
+            by_identity.setdefault(record.identity, {"visible": [], "infrared": []})[modality].append(record)
+    known = sorted(identity for identity, records in by_identity.items() if all(records.values()))
+    chosen = args.identities or sorted(shuffled(known)[:10])
+    missing = [identity for identity in chosen if identity not in known]
+    if missing:
+        raise ValueError(
+            f"--identities must have test images of both modalities, got {missing}. Some are {known[:20]}."
+        )
+    pairs = []
+    for identity in chosen:
+        visible, infrared = (shuffled(by_identity[identity][modality]) for modality in ("visible", "infrared"))
+        pairs += list(zip(visible, infrared, strict=False))[: args.images_per_identity]
+    return pairs
+
+
+@torch.no_grad()
+def embed_pairs(model, batches):
+    """The embeddings for retrieval of pairs of images by modality, and of MUN's auxiliary modality."""
+    embeddings = {"visible": [], "infrared": []}
+    for images in batches:
+        for modality, of_modality in images.items():
+            embeddings[modality].append(model.embed(of_modality, modality))
+        if has_auxiliary(model):
+            auxiliary = model(**images).auxiliary
+            embeddings.setdefault("auxiliary", []).append(normalize(model.neck(auxiliary)))
+    return {modality: torch.cat(parts).cpu() for modality, parts in embeddings.items()}
+
+
+def has_auxiliary(model):
+    """Whether there is a generator; networks for retrieval alone have lost it."""
+    return getattr(model, "generator", None) is not None
+
+
+def draw_embeddings(models, batches, identities, args):
+    """Fig. 4 in two and in three dimensions."""
+    embeddings = {name: embed_pairs(model, batches) for name, model in models.items()}
+    kinds = list(next(iter(embeddings.values())))
+    if any(list(of_network) != kinds for of_network in embeddings.values()):
+        raise ValueError("networks must all have an auxiliary modality, or none. Draw them one by one.")
+    modalities = [kind for kind in kinds for _ in identities]
+    for dimensions in (2, 3):
+        panels = {}
+        for name, of_network in embeddings.items():
+            rows = torch.cat(list(of_network.values()))
+            perplexity = min(30.0, (len(rows) - 1) / 3)
+            panels[name] = project_embeddings(rows, dimensions=dimensions, perplexity=perplexity, seed=args.seed)
+        figure = plot_embeddings(panels, identities.repeat(len(kinds)), modalities)
+        figure.savefig(args.output / f"embeddings-{dimensions}d.png", dpi=110)
+
+
+def draw_maps(model, pairs, images, pictures):
+    """Fig. 5: feature maps at the cut of the backbone, and what makes the embeddings of a pair alike."""
+    device = next(model.parameters()).device
+    images = {modality: of_modality.to(device) for modality, of_modality in images.items()}
+    with torch.no_grad():
+        maps = {m: model.backbone.first_stages(of_modality, m) for m, of_modality in images.items()}
+        embeddings = {m: model.embed(of_modality, m) for m, of_modality in images.items()}
+        columns = {**pictures, "$F^v$": maps["visible"], "$F^r$": maps["infrared"]}
+        if has_auxiliary(model):
+            columns["$F^a$"] = model(**images).auxiliary_map
+    for modality, other in (("visible", "infrared"), ("infrared", "visible")):
+
+        def similarity(batch, modality=modality, partner=embeddings[other]):
+            return (model.embed(batch, modality) * partner).sum(1)
+
+        attention = grad_cam(similarity, model.backbone.shared_stages, images[modality])
+        columns[f"CAM {modality}"] = (pictures[modality], attention)
+    return plot_maps(columns)
+
+
+def main(args):
+    loaded = [load(network) for network in args.networks]
+    model, training = loaded[-1]
+    sizes = {tuple(other.arguments["image_size"]) for other, _ in loaded}
+    if len(sizes) > 1:
+        raise ValueError(f"networks must be of one image size, got {sorted(sizes)}.")
+    (size,) = sizes
+    name, dataset, trained_on = open_dataset(args, training, size)
+    protocol = next(iter(create_protocols(name, trial=args.trial or trained_on, trained_on=trained_on).values()))
+    pairs = choose_pairs(dataset, args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    names = [network.name for network in args.networks]
+    names = names if len(set(names)) == len(names) else [str(network) for network in args.networks]
+    models = {title: other.to(device).eval() for title, (other, _) in zip(names, loaded, strict=True)}
+
+    transform, small = create_test_transform(size), partial(resize, size=size)
+
+    def read(some, prepare):
+        columns = zip(*([read_image(record.path) for record in pair] for pair in some), strict=True)
+        return {
+            modality: torch.stack([prepare(image) for image in column])
+            for modality, column in zip(("visible", "infrared"), columns, strict=True)
+        }
+
+    batches = [
+        {m: images.to(device) for m, images in read(pairs[start : start + 32], transform).items()}
+        for start in range(0, len(pairs), 32)
+    ]
+    identities = torch.tensor([visible.identity for visible, _ in pairs])
+    draw_embeddings(models, batches, identities, args)
+
+    firsts = [(identities == identity).nonzero()[0].item() for identity in identities.unique()][: args.rows]
+    shown = [pairs[i] for i in firsts]
+    draw_maps(model, shown, read(shown, transform), read(shown, small)).savefig(args.output / "maps.png", dpi=110)
+
+    records = {"visible": dataset.test_visible, "infrared": dataset.test_infrared}
+    sets = {
+        modality: extract_embeddings(model, PersonImages(of_modality, transform), modality, workers=args.workers)
+        for modality, of_modality in records.items()
+    }
+    figure = plot_distances(
+        {modality: of_modality.embeddings for modality, of_modality in sets.items()},
+        {modality: of_modality.identities for modality, of_modality in sets.items()},
+    )
+    figure.savefig(args.output / "distances.png", dpi=110)
+    query, gallery = protocol.query_modality, protocol.gallery_modality
+    ranked = protocol.rank(sets[query], sets[gallery], k=10)
+    plot_rankings(*read_rankings(records[query], records[gallery], *ranked)).savefig(args.output / "rankings.png")
+    print(f"{args.output} holds {', '.join(sorted(path.name for path in args.output.glob('*.png')))}.")
+
+
+if __name__ == "__main__":
+    try:
+        main(parse_arguments())
+    except (ValueError, OSError, ImportError) as mistake:
+        sys.exit(f"visualize.py: {mistake}")

@@ -1,0 +1,31 @@
+import pytest
+
+from vireid.visualization import plot_bars
+
+
+def test_bars_show_means_deviations_values_and_references():
+    panels = {"rank-1": {"B": [20.0, 24.0], "MUN": [30.0]}, "mAP": {"B": [1.0, 2.0, 3.0]}}
+    figure = plot_bars(panels, references={"rank-1": {"MUN": 35.0}}, reference_name="the paper", label="percent")
+    first, second = figure.axes
+    assert [bar.get_width() for bar in first.patches] == [22, 30]
+    assert [bar.get_width() for bar in second.patches] == [2]
+    (error,) = [part for part in second.collections if len(part.get_segments()) == 1]
+    assert [x for x, _ in error.get_segments()[0]] == [1, 3]  # the standard deviation of a sample is 1
+    points = [line.get_xdata() for line in first.lines if line.get_marker() == "o"]
+    assert [list(values) for values in points] == [[20, 24], [30]]
+    (diamond,) = [line for line in first.lines if line.get_marker() == "D"]
+    assert (diamond.get_xdata()[0], diamond.get_ydata()[0]) == (35, 1)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rank-1", "mAP"]
+    assert second.get_xlabel() == "percent"
+    assert figure.legends[0].get_texts()[0].get_text() == "the paper"
+    assert first.get_ylim()[0] > first.get_ylim()[1]  # the first row is on top
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="panels must have a panel, got {}"):
+        plot_bars({})
+    with pytest.raises(ValueError, match=r"panels must have a value of 'B', got \[\]"):
+        plot_bars({"rank-1": {"B": []}})
+    for references in ({"rank-1": {"C": 1.0}}, {"mAP": {"B": 1.0}}):
+        with pytest.raises(ValueError, match="references must be of rows of the panels, got {'"):
+            plot_bars({"rank-1": {"B": [1.0]}}, references=references)
