@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from methods import METHODS
+from methods import METHODS, BaselineLoss
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -69,6 +69,7 @@ def parse_arguments(arguments=None):
     add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
     add("--trial", type=at_least(1), default=1, help="of RegDB, 1 to 10 (%(default)s)")
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
+    add("--recipe", choices=("mun", "agw", "caj"), help="of the augmentation; by default that of the method")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
     add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
     add("--backbone", help="a timm network")
@@ -120,7 +121,8 @@ def prepare(args, accelerator):
     if accelerator.is_main_process:
         check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
     method, size = METHODS[args.method], tuple(args.size)
-    transforms = [create_train_transform(modality, size, recipe=method.recipe) for modality in ("visible", "infrared")]
+    recipe = args.recipe or method.recipe
+    transforms = [create_train_transform(modality, size, recipe=recipe) for modality in ("visible", "infrared")]
     pairs = PairedImages(dataset.train, *transforms)
     sampler = CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -137,6 +139,10 @@ def prepare(args, accelerator):
     model = method.network(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     sizes = {"embedding_dim": model.embedding_dim, "iterations": args.epochs * len(batches)}
     step = Step(model, method.loss(**sizes, batch_size=args.identities_per_batch * args.images_per_identity))
+    if recipe == "caj" and not isinstance(step.criterion, BaselineLoss):
+        raise ValueError(
+            f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image."
+        )
     groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
     for name, parameter in step.named_parameters():
         groups[0 if name.startswith("model.backbone.") else 1]["params"].append(parameter)

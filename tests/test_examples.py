@@ -280,6 +280,7 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
         (["--root", "nowhere"], "train.py: root must be the folder of SYSU-MM01, got 'nowhere'. Expected in nowhere:"),
         (["--identities-per-batch", "9"], "identities_per_batch must be at most 6, the identities seen in both"),
         (["--backbone", "resnet5O"], "backbone must be a timm model, got 'resnet5O'. Did you mean 'resnet50'"),
+        (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
         (["--output", "/dev/null/x"], "Not a directory: '/dev/null/x'"),
         (["--dataset", "regdb", "--trial", "11"], "trial must be a whole number from 1 to 10, got 11"),
     ],
@@ -361,7 +362,9 @@ def test_methods_have_their_terms(name):
 
 
 def test_views_are_images_of_the_same_people(small, tmp_path):
-    done = train(tmp_path, "--root", small, "--method", "agw+j", "--batches-per-epoch", "1", "--output", "run")
+    done = train(
+        tmp_path, "--root", small, "--method", "agw", "--recipe", "caj", "--batches-per-epoch", "1", "--output", "run"
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/best/config.json").read_text())["model"] == "TwoStreamBaseline"
     evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "run/last.pt", "--root", small)
