@@ -82,7 +82,7 @@ def finished(run, options):
 def train(method, seed, args, options):
     """Train a method unless that is done; return the results of its protocols, by name."""
     run = args.output / method / f"seed-{seed}"
-    options = ["--method", method, "--seed", str(seed), "--output", str(run), *options]
+    options = [*options, "--method", method, "--seed", str(seed), "--output", str(run)]
     results = finished(run, options)
     if results is None:
         print(f"\n{method}, seed {seed}", flush=True)
@@ -109,12 +109,15 @@ def format_table(name, rows, dataset, seeds):
         lines.append([title, *cells, *(f"{value:.2f}" for value in targets.get(dataset, ()))])
         lines[-1] += ["–"] * (len(head) - len(lines[-1]))
     caption = "Methods" if name == "methods" else f"Table {name}"
-    caption += f". Mean ± standard deviation of {len(seeds)} seeds."
+    caption += f". Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}."
     return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def main(args, options):
     training = parse_training(options)  # mistakes in them are told now
+    own = {"--method": "--tables", "--seed": "--seeds"}
+    for option in own.keys() & {option.split("=")[0] for option in options}:
+        raise ValueError(f"{option} must be left to the rows, got one. Take {own[option]}.")
     args.output.mkdir(parents=True, exist_ok=True)
     results = {}
     for seed in args.seeds:  # seed by seed, so that an interrupted ablation has something to compare

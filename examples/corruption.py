@@ -5,7 +5,7 @@
 
 Every visible image is corrupted by one of 20 corruptions in one of 5 severities, in ten draws, of which the mean and
 standard deviation are printed; then each corruption alone, in severities drawn for each image. It writes corruption.json
-and corruption.png. The same command goes on where it was interrupted.
+and corruption.png. The same command goes on where it was interrupted. It needs the extra ``robustness``.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from evaluate import load, open_dataset
 from tqdm import tqdm
+from train import at_least
 
-from vireid.data import CORRUPTIONS, PersonImages, RandomCorruption, create_test_transform
+from vireid.data import CORRUPTIONS, PersonImages, RandomCorruption, corrupt, create_test_transform
 from vireid.evaluation import CorruptedProtocol, create_protocols, extract_embeddings, format_results
 from vireid.visualization import plot_bars
 
@@ -35,9 +36,9 @@ def parse_arguments():
     add("--root", type=Path, help="folder of the data set; by default the synthetic one that train.py has generated")
     add("--trial", type=int, help="of RegDB, by default the one that they were trained on")
     add("--trained-on", type=int, help="the trial of RegDB that the networks were trained on, if they do not say")
-    add("--draws", type=int, default=10, help="of the corruptions (%(default)s)")
+    add("--draws", type=at_least(1), default=10, help="of the corruptions (%(default)s)")
     add("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), help="by default all 20")
-    add("--seed", type=int, default=0, help="of the draws (%(default)s)")
+    add("--seed", type=at_least(0), default=0, help="of the draws (%(default)s)")
     add("--workers", type=int, default=1, help="processes that load and corrupt images (%(default)s)")
     add("--output", type=Path, default=Path("runs/corruption"), help="folder for results (%(default)s)")
     return parser.parse_args()
@@ -77,8 +78,8 @@ def evaluate(model, dataset, protocols, args):
 
 
 def main(args):
+    corrupt(torch.zeros(3, 64, 32, dtype=torch.uint8), "contrast", 1)  # a missing extra is told now
     prepared = [prepare(args, network) for network in args.networks]
-    RandomCorruption(corruptions=args.corruptions, seed=args.seed)  # mistakes are told before the work
     args.output.mkdir(parents=True, exist_ok=True)
     rows, saved, panels, references = {}, {}, {}, {}
     for network, (model, _name, dataset, protocols) in zip(args.networks, prepared, strict=True):

@@ -93,7 +93,7 @@ def parse_arguments(arguments=None):
 
 
 def settings_of(args):
-    """The arguments that a run's figures depend on."""
+    """The arguments that tell one run from another."""
     return {k: str(v) for k, v in vars(args).items() if k not in {"output", "workers", "keep_networks"}}
 
 

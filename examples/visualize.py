@@ -16,6 +16,7 @@ import torch
 from evaluate import load, open_dataset
 from torch.nn.functional import normalize
 from torchvision.transforms.v2.functional import resize
+from train import at_least
 
 from vireid.data import PersonImages, create_test_transform, read_image, read_rankings
 from vireid.evaluation import create_protocols, extract_embeddings
@@ -38,9 +39,9 @@ def parse_arguments():
     add("--trial", type=int, help="of RegDB, by default the one that they were trained on")
     add("--trained-on", type=int, help="the trial of RegDB that the networks were trained on, if they do not say")
     add("--identities", type=int, nargs="+", help="to show in Fig. 4 and 5; by default ten, drawn by the seed")
-    add("--images-per-identity", type=int, default=8, help="of each modality in Fig. 4, at most (%(default)s)")
-    add("--rows", type=int, default=4, help="identities of them in Fig. 5 (%(default)s)")
-    add("--seed", type=int, default=0, help="of the identities, the images and t-SNE (%(default)s)")
+    add("--images-per-identity", type=at_least(1), default=8, help="of each modality in Fig. 4, at most (%(default)s)")
+    add("--rows", type=at_least(1), default=4, help="identities of them in Fig. 5 (%(default)s)")
+    add("--seed", type=at_least(0), default=0, help="of the identities, the images and t-SNE (%(default)s)")
     add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
     add("--output", type=Path, default=Path("runs/visualization"), help="folder for the figures (%(default)s)")
     return parser.parse_args()

@@ -407,6 +407,8 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     assert text.strip() in done.stdout
     with Image.open(folder / "ablation.png") as image:
         assert len(image.convert("L").getcolors()) > 50
+    twice = run(script, tmp_path, *options, "--seed", "1")
+    assert "ablation.py: --seed must be left to the rows, got one. Take --seeds." in twice.stderr
     other = run(script, tmp_path, *options, "--lr", "1")
     assert other.returncode == 1
     assert "is of a run with lr 0.006, not 1.0. Choose another --output, or delete it." in other.stderr
