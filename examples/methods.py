@@ -105,6 +105,9 @@ METHODS = {
     "mun-without-both": Method(MUN, overall(prototypes=False, bridge=False)),
     "mun-without-prototypes": Method(MUN, overall(prototypes=False)),
     "mun-without-bridge": Method(MUN, overall(bridge=False)),
+    # What the ablation in the docs found to matter beyond the paper.
+    "b-one-classifier": Method(baseline(shared_classifier=True), overall(idc=0, ia=0, ma=0)),
+    "b+aux+idc+ma-unbiased": Method(MUN, overall(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     # The baselines that users start from.
     "agw": Method(TwoStreamBaseline.agw, metric(triplet=WeightedRegularizedTripletLoss()), "agw"),
     "agw+aux": Method(
