@@ -13,6 +13,7 @@ from torch import nn
 from vireid import MUN
 from vireid.losses import (
     HeteroCenterTripletLoss,
+    IdentityConsistencyLoss,
     IdentityLoss,
     IdentityMMDLoss,
     ModalityAlignmentLoss,
@@ -34,12 +35,16 @@ class Method(NamedTuple):
 
 
 class BaselineLoss(nn.Module):
-    """The identity loss of all images, and metric losses between them."""
+    """The identity loss of all images, metric losses between them, and one of an auxiliary modality, as weighted terms.
 
-    def __init__(self, *, label_smoothing=0.0, triplet=None, centers=None, mmd=None, mmd_weight=0.25):
+    ``weight`` is 0.25 for the MMD (MMD-ReID) and for the auxiliary modality (MUN's γ).
+    """
+
+    def __init__(self, *, label_smoothing=0.0, triplet=None, centers=None, mmd=None, auxiliary=None, weight=0.25):
         super().__init__()
         self.identity = IdentityLoss(label_smoothing=label_smoothing)
-        self.triplet, self.centers, self.mmd, self.mmd_weight = triplet, centers, mmd, mmd_weight
+        self.triplet, self.centers, self.mmd, self.auxiliary = triplet, centers, mmd, auxiliary
+        self.weight = weight
 
     def forward(self, output, identities):
         """The sum and its terms; each infrared image may have several visible ones, CAJ's views."""
@@ -52,7 +57,10 @@ class BaselineLoss(nn.Module):
         if self.centers is not None:
             terms["center_triplet"] = self.centers(v, r, v_identities, infrared_identities=identities)
         if self.mmd is not None:
-            terms["mmd"] = self.mmd_weight * self.mmd(v, r, v_identities, identities)
+            terms["mmd"] = self.weight * self.mmd(v, r, v_identities, identities)
+        if self.auxiliary is not None:
+            logits = output.auxiliary_visible_logits, output.auxiliary_infrared_logits
+            terms["identity_consistency"] = self.weight * self.auxiliary(*logits, identities)
         return torch.stack(list(terms.values())).sum(), terms
 
 
@@ -66,7 +74,7 @@ def baseline(**options):
     return lambda *args, **others: TwoStreamBaseline(*args, **others, **options)
 
 
-def overall(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, triplet=None, **alignment):
+def overall(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
     """Eq. 17 with the weights γ, θ, σ and that of L_id^a; ``alignment`` are the switches of L_ma."""
 
     def create(**sizes):
@@ -76,7 +84,6 @@ def overall(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, triplet=None, **alignment):
             identity_alignment_weight=ia,
             modality_alignment_weight=ma,
             auxiliary_identity_weight=aux,
-            triplet=triplet,
             modality_alignment=ModalityAlignmentLoss(**sizes, **alignment) if ma else None,
         )
 
@@ -112,7 +119,7 @@ METHODS = {
     "agw": Method(TwoStreamBaseline.agw, metric(triplet=WeightedRegularizedTripletLoss()), "agw"),
     "agw+aux": Method(
         mun(modality_specific_stages=0, shared_classifier=True, non_local=True),
-        overall(ia=0, ma=0, triplet=WeightedRegularizedTripletLoss()),
+        metric(triplet=WeightedRegularizedTripletLoss(), auxiliary=IdentityConsistencyLoss()),
         "agw",
     ),
     "agw+j": Method(TwoStreamBaseline.agw, metric(triplet=WeightedRegularizedTripletLoss()), "caj"),

@@ -139,7 +139,7 @@ def prepare(args, accelerator):
     model = method.network(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     sizes = {"embedding_dim": model.embedding_dim, "iterations": args.epochs * len(batches)}
     step = Step(model, method.loss(**sizes, batch_size=args.identities_per_batch * args.images_per_identity))
-    if recipe == "caj" and not isinstance(step.criterion, BaselineLoss):
+    if recipe == "caj" and not (isinstance(step.criterion, BaselineLoss) and step.criterion.auxiliary is None):
         raise ValueError(
             f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image."
         )
