@@ -89,8 +89,12 @@ def train(method, seed, args, options):
         script = Path(__file__).with_name("train.py")
         done = subprocess.run([*shlex.split(args.launcher), str(script), *options], check=False)
         if done.returncode:
-            raise ValueError(f"{method}, seed {seed}, has failed; the same command goes on from here.")
+            raise ValueError(
+                f"{method}, seed {seed}, has failed; once it is mended, the same command goes on from here."
+            )
         results = finished(run, options)
+        if results is None:
+            raise ValueError(f"{run} must hold the results of {method}, seed {seed}, got none.")
     return results
 
 
@@ -119,6 +123,7 @@ def main(args, options):
     for option in own.keys() & {option.split("=")[0] for option in options}:
         raise ValueError(f"{option} must be left to the rows, got one. Take {own[option]}.")
     args.output.mkdir(parents=True, exist_ok=True)
+    args.seeds = list(dict.fromkeys(args.seeds))
     results = {}
     for seed in args.seeds:  # seed by seed, so that an interrupted ablation has something to compare
         for name in args.tables:

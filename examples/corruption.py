@@ -1,7 +1,7 @@
 """Evaluate trained networks on corrupted visible images: SYSU-MM01-C and RegDB-C, the paper's Table 5.
 
     python examples/corruption.py runs/train/best
-    python examples/corruption.py runs/ablation/b/seed-0/best runs/ablation/mun/seed-0/best --dataset sysu --root SYSU-MM01
+    python examples/corruption.py runs/ablation/b/seed-0/last.pt runs/ablation/mun/seed-0/last.pt --dataset sysu --root SYSU-MM01
 
 Every visible image is corrupted by one of 20 corruptions in one of 5 severities, in ten draws, of which the mean and
 standard deviation are printed; then each corruption alone, in severities drawn for each image. It writes corruption.json

@@ -63,7 +63,9 @@ def at_least(least):
 
 
 def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="whose layout and protocol (%(default)s)")
     add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")

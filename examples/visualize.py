@@ -184,3 +184,5 @@ if __name__ == "__main__":
         main(parse_arguments())
     except (ValueError, OSError, ImportError) as mistake:
         sys.exit(f"visualize.py: {mistake}")
+    except KeyboardInterrupt:
+        sys.exit("visualize.py: stopped.")

@@ -414,7 +414,7 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     other = run(script, tmp_path, *options, "--lr", "1")
     assert other.returncode == 1
     assert "is of a run with lr 0.006, not 1.0. Choose another --output, or delete it." in other.stderr
-    assert "ablation.py: b, seed 0, has failed; the same command goes on from here." in other.stderr
+    assert "ablation.py: b, seed 0, has failed; once it is mended, the same command goes on from here." in other.stderr
 
 
 def test_corrupted_images(trained, small, tmp_path):
@@ -433,8 +433,11 @@ def test_corrupted_images(trained, small, tmp_path):
     assert clean not in others
     assert others[0] != others[1]
     assert (folder / "corruption.png").stat().st_size > 10_000
+    parts = sorted((folder / "cache").rglob("*.pt"))
+    assert len(parts) == 6
     again = run(corruption, tmp_path, network, *options)
     assert again.stdout == done.stdout
+    assert sorted((folder / "cache").rglob("*.pt")) == parts  # found again by another process
 
 
 def test_figures(trained, small, tmp_path):

@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,10 +12,13 @@ from torch.utils.data import DataLoader
 from vireid.data import (
     SYSUMM01,
     CrossModalityIdentitySampler,
+    Normalize,
     PairedImages,
     PersonImages,
     Record,
     check_images,
+    create_dataset,
+    generate_synthetic,
     read_image,
     read_rankings,
 )
@@ -130,3 +136,32 @@ def test_rankings_are_read(made):
     assert right == [[True, False]] * 4
     with pytest.raises(ValueError, match=r"found must have 12 rows, got \(2, 3\)"):
         read_rankings(dataset.test_infrared, dataset.test_visible, found[:2], correct[:2])
+
+
+FINGERPRINT = """
+import sys
+from vireid.data import PersonImages, RandomCorruption, create_dataset, create_test_transform
+records = create_dataset("sysu", sys.argv[1]).test_visible
+for size, draw in (((64, 32), 0), ((64, 32), 1), ((32, 16), 0)):
+    corruption = RandomCorruption(size=size, draw=draw)
+    print(PersonImages(records, create_test_transform(size), corruption=corruption).fingerprint())
+"""
+
+
+def test_fingerprint_is_the_same_in_another_process(tmp_path):
+    root = generate_synthetic(tmp_path / "d", train_identities=2, test_identities=2, images_per_camera=1, size=(64, 32))
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT, str(root)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+    assert len(set(printed[0])) == 3
+    records = create_dataset("sysu", root).test_visible
+    other = PersonImages(records, Normalize(mean=(0.5, 0.5, 0.5))).fingerprint()
+    assert other != PersonImages(records, Normalize()).fingerprint()

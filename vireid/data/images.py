@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from vireid._checks import require
@@ -75,7 +76,7 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
             status = record.path.stat()
             digest.update(f"{record.path.name} {_key(record)} {status.st_size} {status.st_mtime_ns}\n".encode())
         try:
-            digest.update(pickle.dumps((self.transform, self.corruption)))
+            digest.update(_same_in_every_process((self.transform, self.corruption)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(f"transform must be something that pickle can save, got {self.transform!r}.") from error
         return digest.hexdigest()
@@ -130,6 +131,24 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
             self.infrared_transform(read_image(infrared.path)),
             int(self.visible_identities[pair[0]]),
         )
+
+
+class _StablePickler(pickle.Pickler):
+    """Pickles for comparison only: torch writes a tensor's address, and a module's sets come in any order."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            return str, (f"{obj.dtype} {tuple(obj.shape)} {obj.tolist()}",)
+        if isinstance(obj, nn.Module):
+            state = {name: sorted(value) if isinstance(value, set) else value for name, value in vars(obj).items()}
+            return str, (f"{type(obj).__module__}.{type(obj).__qualname__}",), state
+        return NotImplemented
+
+
+def _same_in_every_process(thing: object) -> bytes:
+    buffer = io.BytesIO()
+    _StablePickler(buffer, protocol=4).dump(thing)
+    return buffer.getvalue()
 
 
 def _key(record: Record) -> str:
