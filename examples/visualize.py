@@ -107,7 +107,7 @@ def draw_embeddings(models, batches, identities, args):
         figure.savefig(args.output / f"embeddings-{dimensions}d.png", dpi=110)
 
 
-def draw_maps(model, pairs, images, pictures):
+def draw_maps(model, images, pictures):
     """Fig. 5: feature maps at the cut of the backbone, and what makes the embeddings of a pair alike."""
     device = next(model.parameters()).device
     images = {modality: of_modality.to(device) for modality, of_modality in images.items()}
@@ -161,7 +161,7 @@ def main(args):
 
     firsts = [(identities == identity).nonzero()[0].item() for identity in identities.unique()][: args.rows]
     shown = [pairs[i] for i in firsts]
-    draw_maps(model, shown, read(shown, transform), read(shown, small)).savefig(args.output / "maps.png", dpi=110)
+    draw_maps(model, read(shown, transform), read(shown, small)).savefig(args.output / "maps.png", dpi=110)
 
     records = {"visible": dataset.test_visible, "infrared": dataset.test_infrared}
     sets = {
