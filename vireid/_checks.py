@@ -1,18 +1,24 @@
 """The error grammar: ``<argument> must <rule>, got <value>.`` followed by the remedy, when one can be named.
 
-Every message about a user's mistake is built here, before any work is done.
+Every message about a user's mistake is built here, before any work is done. A value of the wrong type is a
+``TypeError``; one of the right type that is out of range is a ``ValueError``.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
-from numbers import Integral
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_LONGEST = 200  # characters of a value that a message repeats
 
 
 def require(
@@ -26,22 +32,90 @@ def require(
 ) -> None:
     """Raise ``error`` with the grammar's message unless ``condition`` holds."""
     if not condition:
-        raise error(f"{argument} must {rule}, got {value!r}.{remedy and f' {remedy}'}")
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} …"
+        raise error(f"{argument} must {rule}, got {shown}.{remedy and f' {remedy}'}")
 
 
-def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, of Python or of NumPy."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def check_integer(argument: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
+    """Require an integer of Python, NumPy or torch, from ``least`` to ``most``; return it as an ``int``."""
+    rule = f"be an integer{_bounds(least, most)}"
+    if _is_boolean(value):
+        require(False, argument, rule, value, error=TypeError)
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        require(False, argument, rule, value, error=ValueError if isinstance(value, Real) else TypeError)
+    require((least is None or integer >= least) and (most is None or integer <= most), argument, rule, value)
+    return integer
+
+
+def check_number(
+    argument: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Require a finite real number of Python or NumPy within the bounds; return it as a ``float``."""
+    rule = f"be a finite number{_bounds(least, most, above, below)}"
+    real = isinstance(value, Real) and not _is_boolean(value)
+    require(real, argument, rule, value, error=TypeError)
+    inside = (
+        math.isfinite(value)
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
+    require(inside, argument, rule, value)
+    return float(value)
+
+
+def check_flags(**flags: Any) -> None:
+    """Require ``True`` or ``False`` for every named argument: a text such as ``"no"`` would count as true."""
+    for argument, value in flags.items():
+        require(_is_boolean(value), argument, "be True or False", value, error=TypeError)
+
+
+def check_size(argument: str, size: Any, *, least: tuple[int, int] = (1, 1)) -> tuple[int, int]:
+    """Require (height, width) in integer pixels of at least ``least``; return them as two ``int``."""
+    rule = f"be (height, width) in pixels, at least {least}"
+    pair = isinstance(size, Sequence) and not isinstance(size, (str, bytes)) and len(size) == 2
+    require(pair, argument, rule, size, error=ValueError if isinstance(size, Sequence) else TypeError)
+    height, width = (
+        check_integer(f"{argument}[{i}]", length, least=shortest)
+        for i, (length, shortest) in enumerate(zip(size, least, strict=True))
+    )
+    return height, width
+
+
+def check_type(argument: str, value: object, types: type | tuple[type, ...], rule: str) -> None:
+    """Require an instance of ``types``, in words ``rule``, such as "be a module"."""
+    require(isinstance(value, types), argument, rule, type(value).__name__, error=TypeError)
+
+
+def check_callable(argument: str, value: object, rule: str = "be callable") -> None:
+    """Require something that can be called."""
+    require(callable(value), argument, rule, type(value).__name__, error=TypeError)
 
 
 def check_choice(argument: str, value: object, options: Iterable[str], rule: str = "") -> None:
     """Require that ``value`` is one of ``options``; a near miss is answered with the likeliest ones."""
     options = tuple(options)
-    if value in options:
+    if isinstance(value, str) and value in options:
         return
-    close = difflib.get_close_matches(str(value), options, n=2)
+    close = difflib.get_close_matches(str(value), options, n=2) if isinstance(value, str) else []
     remedy = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    require(False, argument, rule or f"be one of {', '.join(map(repr, options))}", value, remedy)
+    error = ValueError if isinstance(value, str) else TypeError
+    require(False, argument, rule or f"be one of {', '.join(map(repr, options))}", value, remedy, error=error)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_tensor(argument: str, value: object) -> None:
@@ -59,23 +133,22 @@ def check_image_batch(argument: str, images: Tensor) -> None:
 
 
 def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = None) -> None:
-    """Require floating-point embeddings of shape (b, d), of the width, dtype and device of ``like`` if it is given."""
+    """Require floating-point embeddings of shape (b, d), of the width and device of ``like`` if it is given."""
     check_tensor(argument, embeddings)
     shape = tuple(embeddings.shape)
     remedy = "Pool the feature map first." if len(shape) == 4 else ""
     require(len(shape) == 2, argument, "have shape (b, d)", shape, remedy)
-    require(shape[0] > 0, argument, "have a row at least", shape)
+    require(min(shape) > 0, argument, "have at least one row and one column", shape)
     require(embeddings.is_floating_point(), argument, "be floating point", embeddings.dtype, error=TypeError)
     if like is not None:
         require(shape[1] == like.shape[1], argument, f"have d = {like.shape[1]} like the others", shape)
-        require(embeddings.dtype == like.dtype, argument, f"be {like.dtype} like the others", embeddings.dtype)
         require(embeddings.device == like.device, argument, f"be on {like.device} like the others", embeddings.device)
 
 
 def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
     """Require one integer identity for each row of ``rows``, on the same device."""
     check_tensor(argument, identities)
-    require(not identities.is_floating_point(), argument, "be integers", identities.dtype, error=TypeError)
+    require(is_integral(identities), argument, "be integers", identities.dtype, error=TypeError)
     require(
         identities.shape == rows.shape[:1],
         argument,
@@ -83,6 +156,11 @@ def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
         tuple(identities.shape),
     )
     require(identities.device == rows.device, argument, f"be on {rows.device} like the embeddings", identities.device)
+
+
+def is_integral(tensor: Tensor) -> bool:
+    """Whether a tensor holds integers; booleans are none."""
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def check_finite(argument: str, rows: Tensor, first: int = 0) -> None:
@@ -107,3 +185,19 @@ def import_extra(module: str, extra: str) -> Any:
         library = module.partition(".")[0]
         cause = "" if getattr(error, "name", None) in {library, module} else f" ({error})"
         raise ImportError(f"{library} must be installed for this: pip install 'vireid[{extra}]'.{cause}") from error
+
+
+def _is_boolean(value: object) -> bool:
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, Tensor) and value.dtype == torch.bool)
+
+
+def _bounds(
+    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> str:
+    """The bounds of a number in words."""
+    words = [
+        f"{word} {bound:g}" if isinstance(bound, float) else f"{word} {bound}"
+        for word, bound in (("of at least", least), ("of at most", most), ("above", above), ("below", below))
+        if bound is not None
+    ]
+    return f" {' and '.join(words)}" if words else ""
