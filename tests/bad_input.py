@@ -1,12 +1,14 @@
 """The campaign of bad input: every argument of every public name × values that it must refuse.
 
-A folder's ``test_bad_input.py`` declares its cases; each value must raise an error of the grammar that names the argument.
+A folder's ``test_bad_input.py`` declares its cases; each value must raise an error of the grammar that names the
+argument.
 ``python -m tests.bad_input`` counts the outcomes over all folders: *clear*, *unclear* (another error, or one that does
 not name the argument), *silent* (accepted) and *crash*.
 """
 
 import importlib
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,9 +139,9 @@ def main():
             for argument, values in case_.bad.items()
             for value in values
         )
-        print(f"{folder:15}", dict(counts))
+        sys.stdout.write(f"{folder:15} {dict(counts)}\n")
         total += counts
-    print(f"{'all':15}", dict(total))
+    sys.stdout.write(f"{'all':15} {dict(total)}\n")
 
 
 if __name__ == "__main__":

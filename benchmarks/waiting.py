@@ -1,0 +1,87 @@
+"""What the threads of PyTorch cost while they wait for each other, on an idle machine and beside a busy program.
+
+    python benchmarks/waiting.py [--pairs 3] [--steps 30]
+
+Training steps of the main job (MUN, test_resnet, 32 pairs of 96×48) in a process of their own: with the threads' usual
+waiting, by spinning, and with OMP_WAIT_POLICY=PASSIVE; idle and beside a program that keeps one core busy. The settings
+take turns, and the times are medians over the pairs of runs.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+SETTINGS = {"spinning": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}, "one thread": {"OMP_NUM_THREADS": "1"}}
+
+
+def measure(steps):
+    """Print the median step, in seconds, and the processor seconds of all steps."""
+    import torch
+
+    from vireid import MUN
+    from vireid.losses import MUNLoss
+
+    torch.manual_seed(0)
+    model = MUN(100, "test_resnet", image_size=(96, 48))
+    criterion = MUNLoss(model.embedding_dim, batch_size=32, iterations=1000)
+    optimizer = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], lr=1e-5)
+    visible, infrared = torch.randn(2, 32, 3, 96, 48)
+    identities = torch.arange(8).repeat_interleave(4)
+    times = []
+    for step in range(steps + 3):  # the first three warm up
+        if step == 3:
+            before = resource.getrusage(resource.RUSAGE_SELF)
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        criterion(model(visible, infrared), identities).total.backward()
+        optimizer.step()
+        times.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"step": statistics.median(times[3:]), "processor": used / steps}))
+
+
+def run(setting, steps):
+    """Measure in a process of its own, whose environment has only this setting."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, __file__, "--measure", "--steps", str(steps)]
+    done = subprocess.run(command, env=environment | SETTINGS[setting], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=3, help="runs of every setting (%(default)s)")
+    parser.add_argument("--steps", type=int, default=30, help="steps of a run (%(default)s)")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure(args.steps)
+        return
+    print(f"{os.cpu_count()} cores; milliseconds of a step, and of processor time, median (least to most)")
+    for load in ("idle", "beside a busy program"):
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if load != "idle" else None
+        try:
+            steps = max(3, args.steps // 5) if busy else args.steps  # spinning beside it is very slow
+            runs = {setting: [] for setting in SETTINGS}
+            for _ in range(args.pairs):
+                for setting, measured in runs.items():
+                    measured.append(run(setting, steps))
+        finally:
+            if busy:
+                busy.kill()
+        for setting, measured in runs.items():
+            columns = []
+            for key in ("step", "processor"):
+                values = sorted(1000 * one[key] for one in measured)
+                columns.append(f"{statistics.median(values):8.0f} ({values[0]:.0f} to {values[-1]:.0f})")
+            print(f"{load:22} {setting:11}", *columns)
+
+
+if __name__ == "__main__":
+    main()
