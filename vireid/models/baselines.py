@@ -15,6 +15,7 @@ from vireid.modality import Modality
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.checkpoints import load_weights, read_config, write_checkpoint
 from vireid.models.head import BNNeck, GeneralizedMeanPool, create_classifier
+from vireid.models.non_local import NonLocalBlock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -269,54 +270,6 @@ class TwoStreamBaseline(nn.Module):
         require(num_identities in {None, trained}, "num_identities", rule, num_identities)
         load_weights(model, weights)
         return model.eval()
-
-
-class NonLocalBlock(nn.Module):
-    """Add to every place of a map a sum over all places, weighted by the products of their projections.
-
-    The weights are divided by the number of places, without a softmax. The last normalisation starts at zero, so that
-    the block starts as the identity. AGW's code has one channel inside, by a slip that those who copied it inherited;
-    ``inter_channels=1`` is that.
-
-    Args:
-        channels: c of the map.
-        inter_channels: of the projections; by default half of c.
-
-    Shape:
-        b c h w -> b c h w.
-
-    Raises:
-        ValueError: a number of channels is less than 1.
-
-    Example:
-        >>> feature_map = torch.rand(2, 8, 4, 2)
-        >>> bool((NonLocalBlock(8)(feature_map) == feature_map).all())
-        True
-
-    References:
-        Wang et al., Non-local Neural Networks, CVPR 2018; Ye et al., Deep Learning for Person Re-identification: A
-        Survey and Outlook, TPAMI 2021.
-    """
-
-    def __init__(self, channels: int, *, inter_channels: int | None = None) -> None:
-        super().__init__()
-        inter_channels = max(1, channels // 2) if inter_channels is None else inter_channels
-        require(channels >= 1, "channels", "be at least 1", channels)
-        require(inter_channels >= 1, "inter_channels", "be at least 1", inter_channels)
-        self.value = nn.Conv2d(channels, inter_channels, 1)
-        self.query = nn.Conv2d(channels, inter_channels, 1)
-        self.key = nn.Conv2d(channels, inter_channels, 1)
-        self.project = nn.Sequential(nn.Conv2d(inter_channels, channels, 1), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.project[1].weight)  # type: ignore[arg-type]
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """X + W(1/N Σ_j (θ(x_i)·φ(x_j)) g(x_j))."""
-        height, width = feature_map.shape[-2:]
-        value, query, key = (part(feature_map).flatten(2) for part in (self.value, self.query, self.key))  # b e n
-        mixed = key @ value.mT / (height * width)  # b e e: the places are summed first, which is exact and cheaper
-        summed = (query.mT @ mixed).mT.unflatten(2, (height, width))  # b e h w
-        added: Tensor = self.project(summed)
-        return feature_map + added
 
 
 def _insert_non_local(name: str, backbone: TwoStreamBackbone, behind: dict[str, int]) -> None:
