@@ -1,9 +1,9 @@
-"""Write ``docs/which-number.md``: the same features under the rules of different scripts.
+"""Write ``docs/comparing-numbers.md``: the same features evaluated under the rules of different scripts.
 
-python docs/which_number.py
+python docs/compare_protocols.py
 
-The features are synthetic, of as many identities, cameras and images as the data sets' tests have; what matters is how
-far the numbers of one row of a table lie apart.
+The features are synthetic, with as many identities, cameras and images as the test sets. Read the differences between the
+rows of a table, not the numbers themselves.
 """
 
 from pathlib import Path
@@ -20,19 +20,19 @@ from vireid.evaluation import (
     compute_metrics,
 )
 
-INTRODUCTION = """# Which number is that?
+INTRODUCTION = """# Comparing published numbers
 
-Two papers' numbers are often not the same experiment. Every table below was computed by `python docs/which_number.py`
-from the same synthetic features, which have as many identities, cameras and images as the test sets; only the rule
-changes. The first row is what vireid's preset computes. All values are percent.
+The numbers of two papers often come from different experiments. `python docs/compare_protocols.py` computes every table
+below from the same synthetic features, which have as many identities, cameras and images as the test sets; only the rule
+changes. The first row is vireid's preset. All values are percentages.
 
-A result of vireid names its rules: `print(result)` gives the row with the protocol in words, `result.settings` the
-choices one by one, and both are in the JSON of `result.to_dict()`.
+A result of vireid names its rules: `print(result)` prints the row with the protocol in words, `result.settings` holds the
+settings one by one, and the JSON of `result.to_dict()` has both.
 """
 
 
 def create_features(counts, modality, *, seed, spread=1.4, dim=64):
-    """Features of people before cameras: counts maps a camera to (identities, images of each)."""
+    """Draw features of people seen by cameras; counts maps a camera to (identities, images of each)."""
     generator = torch.Generator().manual_seed(seed)
     identities, cameras = [], []
     for camera, (people, images) in counts.items():
@@ -50,7 +50,7 @@ def create_features(counts, modality, *, seed, spread=1.4, dim=64):
 
 
 def row(name, result):
-    """A row of a table, of a result of a protocol or of metrics."""
+    """Format a result of a protocol, or metrics, as a row of a table."""
     if hasattr(result, "summary"):
         values = {key: mean for key, (mean, _) in result.summary().items()}
     else:
@@ -60,13 +60,13 @@ def row(name, result):
 
 
 def table(title, text, rows):
-    """A section of the page."""
+    """Format a section of the page."""
     head = "| | rank-1 | rank-5 | rank-10 | rank-20 | mAP | mINP |\n|---|---|---|---|---|---|---|"
     return f"\n## {title}\n\n{text}\n\n{head}\n" + "\n".join(row(name, result) for name, result in rows.items()) + "\n"
 
 
 def sysu():
-    """SYSU-MM01: the draw, the exclusion, the level of CMC, invalid queries, re-ranking."""
+    """Compare SYSU-MM01's galleries, exclusions, CMC levels, invalid queries and re-ranking."""
     indoor, outdoor = range(56), range(96)
     gallery = create_features({1: (indoor, 25), 2: (indoor, 28), 4: (outdoor, 20), 5: (outdoor, 20)}, "visible", seed=3)
     query = create_features({3: (range(93), 20), 6: (outdoor, 20)}, "infrared", seed=4)
@@ -85,16 +85,16 @@ def sysu():
         return type(protocol.evaluate(query, gallery)).of_trials(trials, "", {})
 
     def with_invalid_queries():
-        """Misses for the 40 people whom the indoor cameras have not seen: every measure is divided by all queries."""
+        """Count the queries of the 40 people without indoor images as misses: divide every measure by all queries."""
         result = SYSUMM01Protocol("indoor").evaluate(query, gallery)
         share = result.valid_queries[0] / result.queries
         return type(result)("", {}, result.cmc * share, result.mAP * share, result.mINP * share, (1,), 1)
 
     official = {"gallery": "official", "permutations": permutations}
     yield table(
-        "SYSU-MM01: which galleries (T1)",
-        "The official galleries are listed in `rand_perm_cam.mat` (here: a random list), those of AGW and of most\n"
-        "papers are drawn with Python's random numbers. `SYSUMM01Protocol(gallery=…)`.",
+        "SYSU-MM01: official galleries and AGW's",
+        "`rand_perm_cam.mat` lists the official galleries (here: a random list). AGW and most papers after it draw\n"
+        "theirs with Python's random numbers. `SYSUMM01Protocol(gallery=…)` takes either.",
         {
             "all search, `agw`": SYSUMM01Protocol().evaluate(query, gallery),
             "all search, `official`": SYSUMM01Protocol(**official).evaluate(query, gallery),
@@ -104,9 +104,9 @@ def sysu():
         },
     )
     yield table(
-        "SYSU-MM01: images of the query's own room (T2)",
-        "Camera 3 stands where camera 2 does; the protocol removes camera 2's images for its queries. A script that\n"
-        "evaluates SYSU-MM01 with RegDB's function forgets it.",
+        "SYSU-MM01: images from the query's own room",
+        "Cameras 2 and 3 stand in one room, so the protocol excludes the images of camera 2 for queries of camera 3. A\n"
+        "script that evaluates SYSU-MM01 with RegDB's function skips this rule.",
         {
             "all search": SYSUMM01Protocol().evaluate(query, gallery),
             "all search, not removed": without_exclusion("all"),
@@ -115,18 +115,18 @@ def sysu():
         },
     )
     yield table(
-        "SYSU-MM01: what a rank is (T3)",
-        "The protocol ranks identities, each at its nearest image; others rank images. `cmc_level=…`. Rank-1, mAP and\n"
-        "mINP are the same.",
+        "SYSU-MM01: ranks of identities or of images",
+        "The protocol ranks identities, each at its nearest image; some scripts rank images (`cmc_level=…`). Rank-1, mAP\n"
+        "and mINP are equal.",
         {
             level: SYSUMM01Protocol(shots=10, cmc_level=level, **official).evaluate(query, gallery)
             for level in ("identity", "image")
         },
     )
     yield table(
-        "SYSU-MM01 indoor: queries without a match (T15)",
-        "40 of the 96 people are not in the indoor gallery. Their queries count nowhere; as misses they would divide\n"
-        "every number by the ratio of all queries to the valid ones.",
+        "SYSU-MM01 indoor: queries without a match",
+        "40 of the 96 people do not appear in the indoor gallery, and the protocol skips their queries. Counting them as\n"
+        "misses divides every number by the ratio of all queries to valid ones.",
         {
             "skipped": SYSUMM01Protocol("indoor").evaluate(query, gallery),
             "counted as misses": with_invalid_queries(),
@@ -134,7 +134,7 @@ def sysu():
     )
     yield table(
         "Re-ranking",
-        "No protocol includes it; `reranking=KReciprocalReranking()` names itself in the result.",
+        "No protocol includes re-ranking. `reranking=KReciprocalReranking()` adds it, and the result names it.",
         {
             "none": SYSUMM01Protocol().evaluate(query, gallery),
             "k-reciprocal": SYSUMM01Protocol(reranking=KReciprocalReranking()).evaluate(query, gallery),
@@ -143,7 +143,7 @@ def sysu():
 
 
 def regdb():
-    """RegDB: the level of CMC, the distance, flips."""
+    """Compare RegDB's CMC levels, distances, directions and flips."""
     visible = create_features({1: (range(206), 10)}, "visible", seed=6)
     infrared = create_features({2: (range(206), 10)}, "infrared", seed=7)
     mirrored = create_features({2: (range(206), 10)}, "infrared", seed=8)
@@ -161,26 +161,27 @@ def regdb():
         ]
 
     yield table(
-        "RegDB: what a rank is (T3)",
-        "AGW and its followers rank images, MPANet identities: beyond rank-1 they do not compare.",
+        "RegDB: ranks of images or of identities",
+        "AGW and the scripts after it rank images; MPANet ranks identities. Only their rank-1 is comparable.",
         {level: evaluate(cmc_level=level) for level in ("image", "identity")},
     )
     yield table(
-        "RegDB: the distance (T10)",
-        "Cosine nearly everywhere; MPANet compares RegDB's features by Euclidean distance as they come. `distance=…`.",
+        "RegDB: distances",
+        "Nearly all scripts use the cosine; MPANet compares RegDB's unnormalised features by Euclidean distance\n"
+        "(`distance=…`).",
         {distance: evaluate(distance=distance) for distance in ("cosine", "euclidean", "dot")},
     )
     yield table(
-        "RegDB: the direction",
-        '"Visible → infrared" means visible queries, in nearly all papers; MUN\'s Section 4.1 words it the other way\n'
-        "round beside numbers that follow the usual convention. The argument `query` is a word.",
+        "RegDB: directions",
+        'In nearly all papers "visible → infrared" means visible queries. Section 4.1 of MUN words it the other way\n'
+        "round, with numbers that follow the usual convention. The argument `query` names the modality.",
         {"visible → infrared": evaluate(), "infrared → visible": evaluate("infrared")},
     )
     yield table(
-        "Mirror images (T8)",
-        "`extract_embeddings(flip=…)`: scripts average the embeddings of an image and its mirror image and normalise,\n"
-        "or do not, or put one behind the other. Those that do not normalise rank by inner products (`dot`), where\n"
-        "long embeddings come first.",
+        "Mirror images",
+        "Some scripts average the embeddings of an image and of its mirror image, with or without normalising the\n"
+        "result, or concatenate them: `extract_embeddings(flip=…)`. Those that do not normalise rank by inner products\n"
+        "(`dot`), which favours long embeddings.",
         {
             "none": evaluate(),
             "`mean` (CAJ)": evaluate(sets=flipped(lambda x, y: normalize(x + y))),
@@ -191,14 +192,14 @@ def regdb():
 
 
 def llcm():
-    """LLCM: who searches in whom."""
+    """Compare the two conventions of LLCM."""
     people = range(351)
     visible = create_features(dict.fromkeys(range(1, 10), (people, 3)), "visible", seed=10)
     infrared = create_features(dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9), (people, 3)), "infrared", seed=11)
     yield table(
-        "LLCM: who searches in whom (T7)",
-        "For visible → infrared the test scripts of DEEN and of the data set's baseline let the drawn infrared images\n"
-        'search among all visible ones. `LLCMProtocol("visible", convention="swapped")`.',
+        "LLCM: swapped queries and gallery",
+        "For visible → infrared, the test scripts of DEEN and of the data set's baseline use the drawn infrared images as\n"
+        'queries and all visible images as gallery: `LLCMProtocol("visible", convention="swapped")`.',
         {
             "visible → infrared": LLCMProtocol("visible").evaluate(visible, infrared),
             "visible → infrared, `swapped`": LLCMProtocol("visible", convention="swapped").evaluate(visible, infrared),
@@ -209,7 +210,7 @@ def llcm():
 
 def main():
     sections = [section for make in (sysu, regdb, llcm) for section in make()]
-    page = Path(__file__).parent / "which-number.md"
+    page = Path(__file__).parent / "comparing-numbers.md"
     page.write_text(INTRODUCTION + "".join(sections), encoding="utf-8")
 
 
