@@ -11,7 +11,7 @@ import copy
 import itertools
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from timm.models import load_state_dict
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, require
+from vireid._checks import check_choice, check_integer, check_size, check_type, require
 from vireid.modality import Modality
+from vireid.models.non_local import NonLocalBlock
 
 
 class TwoStreamBackbone(nn.Module):
@@ -47,6 +48,8 @@ class TwoStreamBackbone(nn.Module):
         torch.Size([4, 96, 6, 3])
     """
 
+    config: dict[str, Any] | None  # the arguments of create_backbone, None for halves of one's own
+
     def __init__(
         self, first_stages: nn.Module, shared_stages: nn.Module, *, cut_channels: int, out_channels: int
     ) -> None:
@@ -56,6 +59,7 @@ class TwoStreamBackbone(nn.Module):
         self.shared_stages = shared_stages
         self.cut_channels = cut_channels
         self.out_channels = out_channels
+        self.config = None
 
     def first_stages(self, images: Tensor, modality: Modality | str) -> Tensor:
         """Images b 3 H W of one modality -> their map at the cut, b c h w."""
@@ -78,6 +82,7 @@ def create_backbone(
     checkpoint: str | Path | None = None,
     last_stride: Literal[1, 2] = 1,
     image_size: tuple[int, int] = (288, 144),
+    non_local: bool | Mapping[int, int] = False,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
 
@@ -91,6 +96,8 @@ def create_backbone(
         last_stride: 1 keeps the map of the last stage as large as the one before, without dilation, as the field does
             (A14); 2 leaves the network as timm builds it. A plain vision transformer has no such stride.
         image_size: (height, width) of the images, pixels.
+        non_local: where :class:`NonLocalBlock` stands: True behind the last two blocks of the second stage and the last
+            three of the third, as in AGW; or a mapping from the number of a stage, from 1, to how many of its blocks.
 
     Raises:
         ValueError: timm knows no such network, it cannot be cut there, its last stride cannot be 1, or it cannot take
@@ -104,13 +111,24 @@ def create_backbone(
     require(isinstance(name, str), "backbone", "be a name", name, error=TypeError)
     check_choice("backbone", name.partition(".")[0], timm.list_models(), "be a timm model")
     require(last_stride in {1, 2}, "last_stride", "be 1 or 2", last_stride)
+    image_size = check_size("image_size", image_size)
+    behind = _check_non_local(non_local)
     network = _create_network(name, pretrained, checkpoint, last_stride, image_size).eval()
     image = torch.linspace(-2, 2, 3 * image_size[0] * image_size[1]).view(1, 3, *image_size)
     expected = _run(name, network, image)
     split = _split_tokens if isinstance(network, VisionTransformer) else _split_maps
+    _insert_non_local(name, network, behind, image, expected)
     first, shared, expected = split(name, network, modality_specific_stages, expected)
     cut_channels = _verify(name, first, shared, image, expected)
-    return TwoStreamBackbone(first, shared, cut_channels=cut_channels, out_channels=expected.shape[1]).train()
+    backbone = TwoStreamBackbone(first, shared, cut_channels=cut_channels, out_channels=expected.shape[1])
+    backbone.config = {
+        "name": name,
+        "modality_specific_stages": modality_specific_stages,
+        "last_stride": last_stride,
+        "image_size": list(image_size),
+        "non_local": {str(stage): number for stage, number in behind.items()},
+    }
+    return backbone.train()
 
 
 class _Remainder(nn.Module):
@@ -283,8 +301,7 @@ def _run(name: str, network: Any, image: Tensor) -> Tensor:
 def _split_maps(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
     """Cut a network whose stages hand on maps; also return the last map as b c h w."""
     steps = _steps(network)
-    names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
-    ends = [names.get(info["module"], info["module"]) for info in network.feature_info if info["reduction"] >= 4]
+    ends = _stage_ends(network)
     _check_stages(name, stages, len(ends) - 1)
     boundary = ends[max(stages - 1, 0)]
     require(boundary in steps, "backbone", f"run its stages {', '.join(ends)} one after the other", name, _SPLITTABLE)
@@ -298,6 +315,54 @@ def _split_maps(name: str, network: Any, stages: int, expected: Tensor) -> tuple
         shared = nn.Sequential(_Permute(0, 2, 3, 1), shared, _Permute(0, 3, 1, 2))
         expected = expected.permute(0, 3, 1, 2)
     return first, shared, expected
+
+
+def _stage_ends(network: Any) -> list[str]:
+    """Names of the modules with which the stages end, the first of stride 4."""
+    names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
+    return [names.get(info["module"], info["module"]) for info in network.feature_info if info["reduction"] >= 4]
+
+
+def _check_non_local(non_local: bool | Mapping[int, int]) -> dict[int, int]:
+    if isinstance(non_local, bool):
+        return {2: 2, 3: 3} if non_local else {}
+    check_type("non_local", non_local, Mapping, "be True, False or a mapping from stages to numbers of blocks")
+    return {
+        check_integer("non_local", int(stage) if isinstance(stage, str) and stage.isdigit() else stage, least=1): (
+            check_integer("non_local", number, least=1)
+        )
+        for stage, number in non_local.items()
+    }
+
+
+def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Tensor, expected: Tensor) -> None:
+    """Put non-local blocks behind the last blocks of stages, as many as there are at most."""
+    if not behind:
+        return
+    ends = _stage_ends(network)
+    rule = f"name stages of {name}, from 1 to {len(ends)}"
+    require(expected.ndim == 4 and max(behind) <= len(ends), "non_local", rule, behind)
+    last = expected.ndim == 4 and expected.shape[1] != network.num_features  # b h w c, as in swin
+    blocks: dict[str, int] = {}
+    for stage, number in sorted(behind.items()):
+        module = network.get_submodule(ends[stage - 1])
+        inner = ".blocks" if isinstance(getattr(module, "blocks", None), nn.Module) else ""
+        children = [child for child, _ in network.get_submodule(ends[stage - 1] + inner).named_children()]
+        blocks |= dict.fromkeys([f"{ends[stage - 1]}{inner}.{child}" for child in children[-number:]], 0)
+
+    def note(block: str) -> Any:
+        return lambda _module, _inputs, output: blocks.update({block: output.shape[-1 if last else 1]})
+
+    hooks = [network.get_submodule(block).register_forward_hook(note(block)) for block in blocks]
+    _run(name, network, image)
+    for hook in hooks:
+        hook.remove()
+    for block, channels in blocks.items():
+        parent, _, leaf = block.rpartition(".")
+        added: list[nn.Module] = [NonLocalBlock(channels).eval()]
+        if last:
+            added = [_Permute(0, 3, 1, 2), *added, _Permute(0, 2, 3, 1)]
+        setattr(network.get_submodule(parent), leaf, nn.Sequential(network.get_submodule(block), *added))
 
 
 def _split_tokens(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
