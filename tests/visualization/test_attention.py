@@ -105,6 +105,14 @@ def test_grad_cam_errors(case, monkeypatch):
         grad_cam(score, network.second, images[0])
     with pytest.raises(TypeError, match=r"images must be floating point, got torch.uint8"):
         grad_cam(score, network.second, images.byte())
+    with pytest.raises(ValueError, match=r"images\[1\] must be finite, got nan"):
+        grad_cam(score, network.second, torch.stack([images[0], images[1] * torch.nan]))
+    with pytest.raises(ValueError, match=r"images must have an image and pixels, got \(0, 3, 20, 12\)"):
+        grad_cam(score, network.second, images[:0])
+    with pytest.raises(ValueError, match=r"score\(images\)\[0\] must be finite, got nan"):
+        grad_cam(lambda batch: score(batch) * torch.nan, network.second, images)
+    with pytest.raises(TypeError, match="score must be callable, got 'Tensor'"):
+        grad_cam(images, network.second, images)
     with pytest.raises(TypeError, match="layer must be a module, got 'str'"):
         grad_cam(score, "second", images)
     with pytest.raises(ValueError, match=r"layer must run once in score, got '0 runs'"):
@@ -158,6 +166,17 @@ def test_a_row_per_image_and_a_column_per_kind():
         assert (least, greatest) == pytest.approx((means[row].min().item(), means[row].max().item()))
 
 
+def test_a_map_without_positive_evidence_is_said_to_have_none():
+    images, maps = torch.rand(2, 3, 8, 4), torch.rand(2, 4, 2)
+    maps[1] = 0
+    found, none, alone, _ = plot_maps({"CAM": (images, maps), "map": maps}).axes[0:4:2] + plot_maps({"m": maps}).axes
+    assert found.get_xlabel() == ""
+    assert len(found.images) == 2
+    assert none.get_xlabel() == "no positive\nevidence"
+    assert len(none.images) == 1  # the image shows as it is
+    assert alone.get_xlabel() == ""
+
+
 def test_saves_a_picture(tmp_path):
     plot_maps({"zero": torch.zeros(1, 4, 2), "both": (torch.rand(1, 3, 8, 4), torch.rand(1, 4, 2))}).savefig(
         tmp_path / "maps.png"
@@ -167,7 +186,7 @@ def test_saves_a_picture(tmp_path):
 
 def test_plot_errors(monkeypatch):
     images, heat = torch.rand(2, 3, 8, 4), torch.rand(2, 4, 2)
-    with pytest.raises(ValueError, match=r"columns must have a column, got \{\}"):
+    with pytest.raises(ValueError, match=r"columns must map the title of each column to its images or maps, got \{\}"):
         plot_maps({})
     with pytest.raises(ValueError, match=r"columns must have an image, got 0"):
         plot_maps({"image": images[:0]})
@@ -182,13 +201,19 @@ def test_plot_errors(monkeypatch):
         plot_maps({"heat": heat[0]})
     with pytest.raises(ValueError, match=r"columns\['both'\]\[0\] must have shape \(b, 3, h, w\), got \(2, 4, 2\)"):
         plot_maps({"both": (heat, heat)})
-    with pytest.raises(ValueError, match=r"columns\['both'\] must be a pair of images and maps, got '3 things'"):
+    with pytest.raises(ValueError, match=r"columns\['both'\] must be a pair of images and maps, got '3 items'"):
         plot_maps({"both": (images, heat, heat)})
     with pytest.raises(
         ValueError,
         match=r"columns\['image'\] must have values from 0 to 1, got '-1 to 3'. Undo the normalisation first",
     ):
         plot_maps({"image": torch.tensor([-1.0, 0.0, 3.0]).view(1, 3, 1, 1)})
+    with pytest.raises(ValueError, match=r"columns\['heat'\]\[1\] must be finite, got nan"):
+        plot_maps({"heat": torch.tensor([0.0, torch.nan]).view(2, 1, 1)})
+    with pytest.raises(TypeError, match=r"columns must map the title of each column to its images or maps, got tensor"):
+        plot_maps(images)
+    with pytest.raises(TypeError, match=r"columns\['image'\] must be uint8 or floating point, got torch.int64"):
+        plot_maps({"image": images.long()})
     with pytest.raises(TypeError, match=r"columns\['image'\] must be a tensor, got 'list'"):
         plot_maps({"image": [images]})
     with pytest.raises(TypeError, match=r"columns\['both'\]\[1\] must be a tensor, got 'NoneType'"):

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 
 from vireid.visualization import plot_bars
 
@@ -22,10 +24,25 @@ def test_bars_show_means_deviations_values_and_references():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="panels must have a panel, got {}"):
+    with pytest.raises(ValueError, match="panels must map the title of each panel to the panel, got {}"):
         plot_bars({})
-    with pytest.raises(ValueError, match=r"panels must have a value of 'B', got \[\]"):
+    with pytest.raises(ValueError, match=r"panels\['rank-1'\]\['B'\] must have a value, got \[\]"):
         plot_bars({"rank-1": {"B": []}})
     for references in ({"rank-1": {"C": 1.0}}, {"mAP": {"B": 1.0}}):
         with pytest.raises(ValueError, match="references must be of rows of the panels, got {'"):
             plot_bars({"rank-1": {"B": [1.0]}}, references=references)
+    with pytest.raises(
+        TypeError, match=r"panels\['B'\] must map the names of its rows to their values, got \[20.0, 22.0\]"
+    ):
+        plot_bars({"B": [20.0, 22.0]})
+    with pytest.raises(TypeError, match=r"panels\['rank-1'\]\['B'\] must be a sequence of numbers, got 20.0"):
+        plot_bars({"rank-1": {"B": 20.0}})
+    with pytest.raises(ValueError, match=r"panels\['rank-1'\]\['B'\]\[1\] must be a finite number, got nan"):
+        plot_bars({"rank-1": {"B": [1.0, float("nan")]}})
+    with pytest.raises(TypeError, match=r"references\['rank-1'\]\['B'\] must be a finite number, got '25'"):
+        plot_bars({"rank-1": {"B": [1.0]}}, references={"rank-1": {"B": "25"}})
+
+
+def test_takes_tensors_and_arrays():
+    (axes,) = plot_bars({"rank-1": {"B": torch.tensor([1.0, 3.0]), "MUN": np.array([4.0])}}).axes
+    assert [bar.get_width() for bar in axes.patches] == [2, 4]

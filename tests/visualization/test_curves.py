@@ -24,15 +24,29 @@ def test_measurements_stand_where_they_were_made():
     assert axes.lines[0].get_marker() == "o"
 
 
+def test_values_below_zero_are_seen():
+    below, above = plot_curves({"mmd": {"unbiased": [1.0, -2.0]}, "loss": {"identity": [1.0, 2.0]}}).axes
+    assert below.get_ylim()[0] < -2
+    assert above.get_ylim()[0] == 0
+
+
 def test_saves_a_picture(tmp_path):
     plot_curves({"loss": {"identity": [1.0]}}).savefig(tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"panels must have a panel, got \{\}"):
+    with pytest.raises(ValueError, match=r"panels must map the title of each panel to the panel, got \{\}"):
         plot_curves({})
-    with pytest.raises(ValueError, match=r"panels must have a value of 'identity', got \[\]"):
+    with pytest.raises(ValueError, match=r"panels\['loss'\]\['identity'\] must have a value, got \[\]"):
         plot_curves({"loss": {"identity": []}})
-    with pytest.raises(ValueError, match="smoothing must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="smoothing must be an integer of at least 1, got 0"):
         plot_curves({"loss": {"identity": [1.0]}}, smoothing=0)
+    with pytest.raises(TypeError, match=r"panels\['loss'\] must map the names of its curves to their values, got \[1"):
+        plot_curves({"loss": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"panels\['loss'\]\['identity'\]\[1\] must be a finite number, got inf"):
+        plot_curves({"loss": {"identity": [1.0, float("inf")]}})
+    with pytest.raises(
+        TypeError, match=r"an iteration of panels\['loss'\]\['identity'\] must be a finite number, got '0'"
+    ):
+        plot_curves({"loss": {"identity": {"0": 1.0}}})

@@ -103,7 +103,7 @@ def test_saves_a_picture(tmp_path):
 
 def test_errors(monkeypatch):
     embeddings, identities = made_up(visible=4, infrared=3)
-    with pytest.raises(ValueError, match=r"embeddings must have a modality, got \{\}"):
+    with pytest.raises(ValueError, match=r"embeddings must map the names of modalities to embeddings, got \{\}"):
         plot_distances({}, {})
     with pytest.raises(
         ValueError, match=r"identities must have the names \['visible', 'infrared'\], got \['visible'\]"
@@ -122,7 +122,7 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match="embeddings must have two rows to compare, got 1"):
         plot_distances({"visible": torch.rand(1, 2)}, {"visible": torch.tensor([0])})
     for bins in (0, 1.5):
-        with pytest.raises(ValueError, match=f"bins must be a whole number of at least 1, got {bins}"):
+        with pytest.raises(ValueError, match=f"bins must be an integer of at least 1 and of at most 10000, got {bins}"):
             plot_distances(embeddings, identities, bins=bins)
     with pytest.raises(TypeError, match=r"embeddings\['visible'\] must be floating point, got torch.int64"):
         plot_distances({"visible": embeddings["visible"].long()}, {"visible": identities["visible"]})

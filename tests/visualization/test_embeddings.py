@@ -131,7 +131,7 @@ def test_saves_a_picture(tmp_path):
 
 def test_plot_errors(monkeypatch):
     points, identities, modalities = torch.rand(2, 2), torch.tensor([1, 2]), ["visible", "infrared"]
-    with pytest.raises(ValueError, match=r"panels must have a panel, got \{\}"):
+    with pytest.raises(ValueError, match=r"panels must map the title of each panel to its points, got \{\}"):
         plot_embeddings({}, identities, modalities)
     with pytest.raises(
         ValueError, match=r"panels\['a'\] must have shape \(b, 2\) or \(b, 3\), got \(2, 8\). Call project_e"
@@ -143,7 +143,7 @@ def test_plot_errors(monkeypatch):
         plot_embeddings({"a": torch.tensor([[0.0, 0.0], [0.0, torch.inf]])}, identities, modalities)
     with pytest.raises(ValueError, match=r"identities must have shape \(3,\), one for each embedding, got \(2,\)"):
         plot_embeddings({"a": points, "b": torch.rand(3, 2)}, identities, modalities)
-    with pytest.raises(ValueError, match="modalities must be 2, one a point, got 1"):
+    with pytest.raises(ValueError, match="modalities must have 2 items, one for each point, got 1"):
         plot_embeddings({"a": points}, identities, ["visible"])
     with pytest.raises(ValueError, match=r"modalities\[1\] must be one of 'visible', .*, got 'infared'. Did you mean"):
         plot_embeddings({"a": points}, identities, ["visible", "infared"])

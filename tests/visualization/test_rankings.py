@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,12 +8,23 @@ import torch
 from vireid.visualization import plot_rankings
 
 
-def test_rows_show_query_then_gallery_and_frames_say_what_is_right():
-    images = torch.rand(6, 3, 8, 4)
-    figure = plot_rankings(images[:2], [images[2:4], images[4:6]], [[True, False], [False, True]])
+def ranked(rows, correct):
+    return SimpleNamespace(rows=torch.tensor(rows), correct=torch.tensor(correct))
+
+
+@pytest.fixture
+def case():
+    torch.manual_seed(0)
+    return ranked([[1, 3], [2, 0]], [[True, False], [False, True]]), torch.rand(2, 3, 8, 4), torch.rand(4, 3, 8, 4)
+
+
+def test_rows_show_query_then_gallery_and_frames_say_what_is_right(case):
+    ranking, queries, gallery = case
+    figure = plot_rankings(ranking, queries, gallery)
     assert [axes.get_title() for axes in figure.axes] == ["query", "1 ✓", "2 ✗", "query", "1 ✗", "2 ✓"]
     shown = [axes.images[0].get_array() for axes in figure.axes]
-    for array, image in zip(shown, images[[0, 2, 3, 1, 4, 5]]):
+    expected = [queries[0], gallery[1], gallery[3], queries[1], gallery[2], gallery[0]]
+    for array, image in zip(shown, expected, strict=True):
         np.testing.assert_allclose(array, image.permute(1, 2, 0).numpy())
     colours = [axes.spines["left"].get_edgecolor() for axes in figure.axes]
     assert colours[1] == colours[5]
@@ -20,14 +32,68 @@ def test_rows_show_query_then_gallery_and_frames_say_what_is_right():
     assert len(set(colours)) == 3
 
 
-def test_errors(monkeypatch):
-    image = torch.rand(3, 8, 4)
-    with pytest.raises(ValueError, match="queries must have an image, got 0"):
-        plot_rankings([], [], [])
+class Recorded:
+    """Records of bytes as data sets give them, which remember what was read."""
+
+    def __init__(self, images):
+        self.images, self.read = images, []
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, row):
+        self.read.append(row)
+        return self.images[row], 7, 1
+
+
+def test_spreads_over_the_queries_and_reads_what_it_draws():
+    images = (torch.rand(20, 3, 8, 4) * 255).byte()
+    queries, gallery = Recorded(images[:10]), Recorded(images)
+    rows = torch.stack([torch.arange(10), torch.arange(10, 20)], dim=1)
+    figure = plot_rankings(SimpleNamespace(rows=rows, correct=rows > 12), queries, gallery, number=4)
+    assert queries.read == [0, 2, 5, 7]
+    assert gallery.read == [0, 10, 2, 12, 5, 15, 7, 17]
+    assert len(figure.axes) == 12
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[0].permute(1, 2, 0))
+    assert len(plot_rankings(SimpleNamespace(rows=rows, correct=rows > 12), queries, gallery, number=99).axes) == 30
+
+
+def test_rows_that_are_none_are_left_out(case):
+    _, queries, gallery = case
+    figure = plot_rankings(ranked([[1, -1], [-1, -1]], [[True, False], [False, False]]), queries, gallery)
+    assert [axes.get_title() for axes in figure.axes] == ["query", "1 ✓", "query"]
+
+
+def test_errors(case, monkeypatch):
+    ranking, queries, gallery = case
+    with pytest.raises(TypeError, match="ranking must have the fields rows and correct, got 'Tensor'. Pass the result"):
+        plot_rankings(ranking.rows, queries, gallery)
+    with pytest.raises(ValueError, match=r"ranking.rows must have shape \(q, k\), both at least 1, got \(0, 2\)"):
+        plot_rankings(SimpleNamespace(rows=ranking.rows[:0], correct=ranking.correct[:0]), [], gallery)
+    with pytest.raises(ValueError, match=r"ranking.correct must have shape \(2, 2\) like rows, got \(2, 1\)"):
+        plot_rankings(SimpleNamespace(rows=ranking.rows, correct=ranking.correct[:, :1]), queries, gallery)
+    with pytest.raises(TypeError, match=r"ranking.correct must be booleans, got torch.int64"):
+        plot_rankings(SimpleNamespace(rows=ranking.rows, correct=ranking.rows), queries, gallery)
+    with pytest.raises(TypeError, match=r"ranking.rows must be integers, got torch.bool"):
+        plot_rankings(SimpleNamespace(rows=ranking.correct, correct=ranking.correct), queries, gallery)
+    with pytest.raises(ValueError, match="queries must have an image for each of 2 rows, got 1"):
+        plot_rankings(ranking, queries[:1], gallery)
+    with pytest.raises(ValueError, match="gallery must have an image for each row of the ranking, at least 4, got 3"):
+        plot_rankings(ranking, queries, gallery[:3])
+    with pytest.raises(TypeError, match="gallery must be a sequence of images, got 'dict'"):
+        plot_rankings(ranking, queries, {"visible": gallery})
     with pytest.raises(
-        ValueError, match="rankings must have a row for each of the 1 queries, as long as the one of co"
+        ValueError, match=r"gallery\[1\] must have values from 0 to 1, got .* Pass images without their no"
     ):
-        plot_rankings([image], [[image, image]], [[True]])
+        plot_rankings(ranking, queries, gallery * 4 - 2)
+    with pytest.raises(ValueError, match=r"queries\[0\] must be an image \(3, h, w\), got \(8, 4\)"):
+        plot_rankings(ranking, queries[:, 0], gallery)
+    with pytest.raises(TypeError, match=r"queries\[0\] must be uint8 or floating point, got torch.int64"):
+        plot_rankings(ranking, queries.long(), gallery)
+    with pytest.raises(TypeError, match=r"queries\[0\] must be a tensor, got 'str'"):
+        plot_rankings(ranking, ["a.jpg", "b.jpg"], gallery)
+    with pytest.raises(ValueError, match="number must be an integer of at least 1, got 0"):
+        plot_rankings(ranking, queries, gallery, number=0)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"matplotlib must be installed for this: pip install 'vireid\[viz\]'."):
-        plot_rankings([image], [[image]], [[True]])
+        plot_rankings(ranking, queries, gallery)

@@ -1,4 +1,4 @@
-"""What a network looks at: Grad-CAM of a similarity, and pictures of feature and heat maps."""
+"""Attention of a network: Grad-CAM of a similarity, and pictures of feature and heat maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vireid._checks import check_image_batch, check_tensor, import_extra, require
+from vireid._checks import (
+    check_callable,
+    check_finite,
+    check_image_batch,
+    check_tensor,
+    check_type,
+    import_extra,
+    require,
+)
+from vireid.visualization.panels import check_mapping
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,25 +28,27 @@ if TYPE_CHECKING:
 def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor) -> Tensor:
     """Map how much each place of a layer's feature map raises the score of its image.
 
-    ``relu(Σ_c w_c A_c)`` of the layer's output A, where w_c is the score's gradient by A_c, averaged over the places;
-    then interpolated to the size of the images. The score need not be of a class: retrieval takes the cosine similarity
-    to a query. No hook and no gradient is left behind; it also works under ``torch.no_grad`` and for parameters that
-    require no gradient. Put the network in evaluation mode first: in training mode images change each other's maps.
+    Grad-CAM is ``relu(Σ_c w_c A_c)`` of the layer's output A, where w_c is the score's gradient with respect to A_c,
+    averaged over places; it is interpolated to the size of the images. The score need not belong to a class: for
+    retrieval, use the cosine similarity to a query. No hook and no gradient is left behind; it also works under
+    ``torch.no_grad`` and for parameters that require no gradient. Put the network in evaluation mode first: in training
+    mode, images change each other's maps.
 
     Args:
-        score: from images b 3 H W to one number for each image, b; with no ``torch.no_grad`` inside.
-        layer: gives a feature map b c h w, and runs once in ``score``.
-        images: as ``score`` takes them.
+        score: Function from images b 3 H W to one number for each image, b, without ``torch.no_grad`` inside.
+        layer: Module that returns a feature map b c h w and runs once in ``score``.
+        images: Images as ``score`` takes them, finite.
 
     Shape:
-        b 3 H W -> b H W, 0 to 1: each map is divided by its maximum, and one that nothing raises is all zero.
+        b 3 H W -> b H W, 0 to 1: each map is divided by its maximum. The map of an image without positive evidence,
+        whose score no place raises, is zero everywhere, and ``plot_maps`` says so.
 
     Raises:
-        ValueError: the images are not b 3 H W; score does not return b differentiable numbers; or the layer does not
-            run exactly once or gives something else than b c h w.
-        TypeError: the images are no tensor of floating-point numbers, the layer is no module, or score returns
-            no tensor.
-        ImportError: captum is not installed; the extra ``viz`` brings it.
+        ValueError: if the images are not b 3 H W or not finite; score does not return b finite, differentiable numbers;
+            or the layer does not run exactly once or returns something else than b c h w.
+        TypeError: if the images are not a tensor of floating-point numbers, the layer is not a module, score is not
+            callable, or it returns something else than a tensor.
+        ImportError: if captum is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -51,7 +62,10 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
     """
     check_image_batch("images", images)
-    require(isinstance(layer, nn.Module), "layer", "be a module", type(layer).__name__, error=TypeError)
+    require(0 not in images.shape, "images", "have an image and pixels", tuple(images.shape))
+    check_finite("images", images.flatten(1))
+    check_callable("score", score)
+    check_type("layer", layer, nn.Module, "be a module")
     outputs: list[Any] = []
 
     def checked_score(images: Tensor) -> Tensor:
@@ -67,6 +81,7 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
         require(shape == (len(images),), "score(images)", f"have shape ({len(images)},)", shape, remedy)
         remedy = "Leave torch.no_grad and detach out of score."
         require(values.requires_grad, "score(images)", "be differentiable", "no gradient", remedy)
+        check_finite("score(images)", values[:, None])
         return values
 
     attribution = import_extra("captum.attr", "viz").LayerGradCam(checked_score, layer)
@@ -84,21 +99,22 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
 def plot_maps(columns: Mapping[str, Tensor | tuple[Tensor, Tensor]]) -> Figure:
     """Draw a row for every image and a column for every kind of picture: images, maps, or maps over images.
 
-    Every map is coloured over its own range, from its least value to its greatest.
+    Every map is coloured over its own range, from its minimum to its maximum. A map over an image that is zero
+    everywhere, such as a Grad-CAM without positive evidence, leaves the image as it is, and its panel says so.
 
     Args:
-        columns: by its title, every column: images b 3 H W with values 0 to 255 if uint8 and else 0 to 1; heat maps
-            b h w; feature maps b c h w with c other than 3, drawn as their mean over the channels; or a pair of images
-            and maps, drawn half transparent over them and resized to them.
+        columns: Columns by their titles: images b 3 H W, 0 to 255 if uint8, else 0 to 1; heat maps b h w; feature maps
+            b c h w with c other than 3, drawn as their mean over the channels; or a pair of images and maps, drawn half
+            transparent over them and resized to them.
 
     Shape:
         b 3 H W, b h w or b c h w, the same b in every column.
 
     Raises:
-        ValueError: there is no column or no image, the columns differ in b, a column has another shape, or an image
-            has values outside of 0 to 1.
-        TypeError: a column holds something else than tensors.
-        ImportError: matplotlib is not installed; the extra ``viz`` brings it.
+        ValueError: if there is no column or no image, the columns differ in b, a column has another shape, an image
+            has values outside of 0 to 1, or a map is not finite.
+        TypeError: if columns is not a mapping, or a column holds something else than tensors.
+        ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> images, maps = torch.rand(2, 3, 16, 8), torch.rand(2, 64, 4, 2)
@@ -106,7 +122,7 @@ def plot_maps(columns: Mapping[str, Tensor | tuple[Tensor, Tensor]]) -> Figure:
         >>> [axes.get_title() for axes in figure.axes]
         ['image', 'map', 'both', '', '', '']
     """
-    require(len(columns) > 0, "columns", "have a column", dict(columns))
+    check_mapping("columns", columns, "map the title of each column to its images or maps")
     layers = {title: _layers(f"columns[{title!r}]", column) for title, column in columns.items()}
     first = next(iter(layers.values()))[0]
     b, height, width = first.shape[:3]
@@ -126,12 +142,12 @@ def plot_maps(columns: Mapping[str, Tensor | tuple[Tensor, Tensor]]) -> Figure:
 
 
 def _layers(name: str, column: Tensor | tuple[Tensor, Tensor]) -> list[Tensor]:
-    """What lies over each other in a column: images b h w 3 and maps b h w, float32 on the CPU."""
+    """Return the layers of a column: images b h w 3, maps b h w or both, float32 on the CPU."""
     if not isinstance(column, tuple):
         check_tensor(name, column)
         is_image = column.ndim == 4 and column.shape[1] == 3
         return [_images(name, column) if is_image else _maps(name, column)]
-    require(len(column) == 2, name, "be a pair of images and maps", f"{len(column)} things")
+    require(len(column) == 2, name, "be a pair of images and maps", f"{len(column)} items")
     images, maps = _images(f"{name}[0]", column[0]), _maps(f"{name}[1]", column[1])
     require(len(maps) == len(images), f"{name}[1]", f"have b = {len(images)} like its images", len(maps))
     maps = F.interpolate(maps[:, None], images.shape[1:3], mode="bilinear").squeeze(1)
@@ -139,10 +155,12 @@ def _layers(name: str, column: Tensor | tuple[Tensor, Tensor]) -> list[Tensor]:
 
 
 def _images(name: str, images: Tensor) -> Tensor:
-    """Images b 3 h w -> b h w 3, 0 to 1."""
+    """Return images b 3 h w as b h w 3, 0 to 1."""
     check_tensor(name, images)
     shape = tuple(images.shape)
     require(len(shape) == 4 and shape[1] == 3 and 0 not in shape[2:], name, "have shape (b, 3, h, w)", shape)
+    drawable = images.is_floating_point() or images.dtype == torch.uint8
+    require(drawable, name, "be uint8 or floating point", images.dtype, error=TypeError)
     values = images.detach().float().cpu() / (255 if images.dtype == torch.uint8 else 1)
     if len(values) > 0:
         low, high = values.min().item(), values.max().item()
@@ -153,12 +171,13 @@ def _images(name: str, images: Tensor) -> Tensor:
 
 
 def _maps(name: str, maps: Tensor) -> Tensor:
-    """Heat maps b h w, or feature maps b c h w -> their mean over the channels, b h w."""
+    """Return heat maps b h w as they are, and of feature maps b c h w the mean over the channels, b h w."""
     check_tensor(name, maps)
     shape = tuple(maps.shape)
     is_map = len(shape) in {3, 4} and 0 not in shape[1:]
     require(is_map, name, "have shape (b, 3, h, w), (b, h, w) or (b, c, h, w)", shape)
     values = maps.detach().float().cpu()
+    check_finite(name, values.flatten(1))
     return values.mean(dim=1) if values.ndim == 4 else values
 
 
@@ -169,6 +188,8 @@ def _show(axes: Axes, parts: list[Tensor]) -> None:
             axes.imshow(part.numpy())
         elif len(parts) == 1:
             axes.imshow(part.numpy(), cmap="viridis")
+        elif not part.any():
+            axes.set_xlabel("no positive\nevidence", fontsize=7, labelpad=2)
         else:
             axes.imshow(part.numpy(), cmap="turbo", alpha=0.5)
     axes.set(xticks=[], yticks=[])

@@ -1,4 +1,4 @@
-"""Bars of what was measured several times."""
+"""Bars of quantities that were measured several times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from vireid._checks import import_extra, require
+from vireid._checks import check_number, check_type, import_extra, require
+from vireid.visualization.panels import check_mapping, check_panels, check_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,44 +23,68 @@ def plot_bars(
     """Draw a bar for every row: the mean of its values, their standard deviation and the values themselves.
 
     Args:
-        panels: by its title, every panel's rows by their names: what was measured, once for every seed or draw.
-        references: by panel and row, a number to compare with, drawn as a diamond.
-        reference_name: of the diamonds, for the legend.
-        label: of the values, with their unit.
+        panels: Rows of every panel, by the panel's title and the row's name. A row is a sequence of finite values, such
+            as one for each seed.
+        references: Numbers to compare with, by panel and row, drawn as diamonds.
+        reference_name: Name of the diamonds in the legend.
+        label: Label of the axis of the values, with their unit.
 
     Raises:
-        ValueError: there is no panel, a row has no value, or a reference is of no row.
-        ImportError: matplotlib is not installed; the extra ``viz`` brings it.
+        ValueError: if there is no panel, a panel has no row, a row has no value or one that is not finite, or a
+            reference belongs to no row.
+        TypeError: if panels or references are not nested mappings, a value is not a number, or a name is not a string.
+        ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> figure = plot_bars({"rank-1": {"B": [20.0, 22.0], "MUN": [30.0, 29.0]}}, references={"rank-1": {"B": 25.0}})
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['B', 'MUN']
     """
-    references = references or {}
-    require(len(panels) > 0, "panels", "have a panel", dict(panels))
-    for title, marks in references.items():
-        unknown = sorted(marks.keys() - panels.get(title, {}).keys())
-        require(title in panels and not unknown, "references", "be of rows of the panels", {title: unknown})
-    heights = [len(rows) for rows in panels.values()]
+    check_panels(panels, "rows")
+    values = {
+        title: {name: check_values(f"panels[{title!r}][{name!r}]", row) for name, row in rows.items()}
+        for title, rows in panels.items()
+    }
+    marks = _check_references(references, values)
+    check_type("reference_name", reference_name, str, "be a string")
+    check_type("label", label, str, "be a string")
+
+    heights = [len(rows) + 1 for rows in values.values()]
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
-        figsize=(8, 0.9 * len(panels) + 0.36 * sum(heights)), layout="constrained"
+        figsize=(8, 0.54 * len(values) + 0.36 * sum(heights)), layout="constrained"
     )
-    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[height + 1 for height in heights])
-    for axes, (title, rows) in zip(grid[:, 0], panels.items(), strict=True):
-        for number, (name, values) in enumerate(rows.items()):
-            require(len(values) > 0, "panels", f"have a value of {name!r}", list(values))
-            deviation = stdev(values) if len(values) > 1 else 0.0
-            axes.barh(number, fmean(values), xerr=deviation, color="#9ecae1", ecolor="#3182bd", capsize=3)
-            axes.plot(values, [number] * len(values), "o", color="#08519c", markersize=3)
-            if name in references.get(title, {}):
-                axes.plot(references[title][name], number, "D", color="#e6550d", markersize=6, fillstyle="none")
+    grid = figure.subplots(len(values), 1, squeeze=False, sharex=True, height_ratios=heights)
+    for axes, (title, rows) in zip(grid[:, 0], values.items(), strict=True):
+        for number, (name, row) in enumerate(rows.items()):
+            deviation = stdev(row) if len(row) > 1 else None
+            axes.barh(number, fmean(row), xerr=deviation, color="#9ecae1", ecolor="#3182bd", capsize=3)
+            axes.plot(row, [number] * len(row), "o", color="#08519c", markersize=3)
+            if (title, name) in marks:
+                axes.plot(marks[title, name], number, "D", color="#e6550d", markersize=6, fillstyle="none")
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_title(title, loc="left", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
-    if references:
+    if marks:
         axes.plot([], [], "D", color="#e6550d", fillstyle="none", label=reference_name)
         figure.legend(loc="outside lower right", frameon=False)
     axes.set_xlabel(label)
     return figure
+
+
+def _check_references(
+    references: Mapping[str, Mapping[str, float]] | None, panels: Mapping[str, Mapping[str, object]]
+) -> dict[tuple[str, str], float]:
+    """Flatten the references to a number by panel and row, each of which must exist."""
+    marks = {}
+    if references is not None:
+        require(isinstance(references, Mapping), "references", "map titles of panels", references, error=TypeError)
+    for title, rows in (references or {}).items():
+        require(title in panels, "references", "be of rows of the panels", {title: rows})
+        if not isinstance(rows, Mapping) or rows:
+            check_mapping(f"references[{title!r}]", rows, "map the names of rows to numbers")
+        unknown = sorted(rows.keys() - panels[title].keys())
+        require(not unknown, "references", "be of rows of the panels", {title: unknown})
+        for name, value in rows.items():
+            marks[title, name] = check_number(f"references[{title!r}][{name!r}]", value)
+    return marks

@@ -1,4 +1,4 @@
-"""How far apart images of the same and of different identities are, within modalities and between them."""
+"""Distances of images of the same and of different identities, within modalities and between them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vireid._checks import check_embeddings, check_finite, check_identities, import_extra, is_whole, require
+from vireid._checks import check_embeddings, check_finite, check_identities, check_integer, import_extra, require
 from vireid.distances import pairwise_distances
+from vireid.visualization.panels import check_mapping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,26 +23,26 @@ RowsAndIdentities = tuple[Tensor, Tensor]
 
 
 def plot_distances(embeddings: Mapping[str, Tensor], identities: Mapping[str, Tensor], *, bins: int = 60) -> Figure:
-    """Draw how the Euclidean distances of same-identity and of different-identity pairs are distributed.
+    """Draw the distributions of the Euclidean distances of same-identity and of different-identity pairs.
 
-    There is a panel within every modality and one between every two, all over the same range of distances. Both
+    There is one panel within every modality and one between every two, all over the same range of distances. Both
     densities have the area 1; a line marks the mean of each. A row is not paired with itself, and every pair counts
-    once. A panel with no pair of a kind says so in its legend. The distances are computed some rows at a time, never
-    all at once.
+    once. The legend of a panel says if it has no pair of a kind. The distances are computed in chunks of rows.
 
     Args:
-        embeddings: by the name of the modality, rows b d; b may differ.
-        identities: by the name of the modality, the identities of its rows.
-        bins: of the histograms.
+        embeddings: Rows b d of every modality, by its name; b may differ.
+        identities: Identities of the rows of every modality, by its name.
+        bins: Number of bins of the histograms, 1 to 10,000.
 
     Shape:
         b d, b for every modality.
 
     Raises:
-        ValueError: there is no modality, all have but one row together, the embeddings are not b d or not finite, the
-            names or rows of the identities do not match them, or bins is not a whole number of at least 1.
-        TypeError: the embeddings are no tensors of floating-point numbers, or the identities none of integers.
-        ImportError: matplotlib is not installed; the extra ``viz`` brings it.
+        ValueError: if there is no modality or fewer than two rows in all, the embeddings are not b d or not finite, the
+            names or rows of the identities do not match them, or bins is out of range.
+        TypeError: if embeddings or identities is not a mapping, the embeddings are not tensors of floating-point
+            numbers, the identities not tensors of integers, or bins is not a number.
+        ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> embeddings = {"visible": torch.rand(6, 4), "infrared": torch.rand(4, 4)}
@@ -50,7 +51,8 @@ def plot_distances(embeddings: Mapping[str, Tensor], identities: Mapping[str, Te
         >>> [axes.get_title() for axes in figure.axes]
         ['within visible', 'within infrared', 'between visible and infrared']
     """
-    require(len(embeddings) > 0, "embeddings", "have a modality", dict(embeddings))
+    check_mapping("embeddings", embeddings, "map the names of modalities to embeddings")
+    check_mapping("identities", identities, "map the names of modalities to identities")
     names = list(embeddings)
     require(identities.keys() == embeddings.keys(), "identities", f"have the names {names}", list(identities))
     for name, rows in embeddings.items():
@@ -59,7 +61,7 @@ def plot_distances(embeddings: Mapping[str, Tensor], identities: Mapping[str, Te
         check_identities(f"identities[{name!r}]", identities[name], rows)
     total = sum(map(len, embeddings.values()))
     require(total > 1, "embeddings", "have two rows to compare", total)
-    require(is_whole(bins) and bins >= 1, "bins", "be a whole number of at least 1", bins)
+    bins = check_integer("bins", bins, least=1, most=10_000)
     figure_module = import_extra("matplotlib.figure", "viz")
     panels = {f"within {name}": (name, name) for name in names}
     panels |= {f"between {first} and {second}": (first, second) for first, second in combinations(names, 2)}
@@ -88,7 +90,7 @@ def plot_distances(embeddings: Mapping[str, Tensor], identities: Mapping[str, Te
 
 
 def _chunks(first: RowsAndIdentities, second: RowsAndIdentities) -> Iterator[tuple[Tensor, Tensor]]:
-    """Distances of the same-identity and of the different-identity pairs, some rows of the first at a time."""
+    """Yield the distances of the same-identity and of the different-identity pairs, a chunk of rows at a time."""
     (rows, identities), (others, other_identities) = first, second
     step = max(1, _CHUNK // len(others))
     for start in range(0, len(rows), step):
@@ -105,7 +107,7 @@ def _chunks(first: RowsAndIdentities, second: RowsAndIdentities) -> Iterator[tup
 def _histograms(
     first: RowsAndIdentities, second: RowsAndIdentities, bins: int, low: float, high: float
 ) -> list[tuple[Tensor, float]]:
-    """Of same-identity and of different-identity pairs, the counts in equal bins from low to high, and the mean."""
+    """Count both kinds of pairs in equal bins from low to high; return the counts and the mean of each."""
     counts = torch.zeros(2, bins, dtype=torch.float64)
     sums = torch.zeros(2, dtype=torch.float64)
     for chunk in _chunks(first, second):

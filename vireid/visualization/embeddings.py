@@ -1,8 +1,8 @@
-"""Embeddings as points: their projection to two or three dimensions and its pictures, such as Fig. 4 of MUN."""
+"""Embeddings as points: their projection to two or three dimensions, and pictures of it such as Fig. 4 of MUN."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,11 +13,14 @@ from vireid._checks import (
     check_embeddings,
     check_finite,
     check_identities,
+    check_integer,
+    check_number,
     check_tensor,
     import_extra,
     require,
 )
 from vireid.modality import Modality
+from vireid.visualization.panels import check_mapping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,24 +34,24 @@ def project_embeddings(
 ) -> Tensor:
     """Project embeddings to points of two or three dimensions by t-SNE.
 
-    The points start at the principal components. The learning rate is that of Belkina et al., b / 12 / 4, without the
-    least value of 50 that scikit-learn gives it: with some hundred points of three dimensions it scatters clusters.
-    Embeddings that are to share a picture are projected together: the points of two calls cannot be compared.
+    The points start at the principal components. The learning rate is that of Belkina et al., b / 12 / 4, without
+    scikit-learn's lower bound of 50, which scatters clusters of a few hundred points in three dimensions. Project
+    embeddings that share a picture in one call: the points of two calls cannot be compared.
 
     Args:
-        embeddings: rows, b d.
-        dimensions: of the points, 2 or 3; Fig. 4 of MUN has 3.
-        perplexity: about how many neighbours each row keeps close; less than b.
-        seed: of t-SNE; the same seed gives the same points.
+        embeddings: Rows, b d.
+        dimensions: Dimensions of the points, 2 or 3; Fig. 4 of MUN has 3.
+        perplexity: Approximate number of neighbours that each row keeps close, above 0 and below b.
+        seed: Seed of t-SNE, 0 to 2^32 - 1; the same seed gives the same points.
 
     Shape:
         b d -> b 2 or b 3, float32 on the CPU.
 
     Raises:
-        ValueError: the embeddings are not b d, not finite, all equal, or have fewer rows or columns than dimensions;
-            perplexity is not above 0 and below b; or dimensions is neither 2 nor 3.
-        TypeError: the embeddings are no tensor of floating-point numbers.
-        ImportError: scikit-learn is not installed; the extra ``viz`` brings it.
+        ValueError: if the embeddings are not b d, not finite, all equal, or have fewer rows or columns than dimensions;
+            perplexity is not above 0 and below b; dimensions is neither 2 nor 3; or seed is out of range.
+        TypeError: if the embeddings are not a tensor of floating-point numbers, or another argument is not a number.
+        ImportError: if scikit-learn is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> project_embeddings(torch.rand(40, 8), dimensions=3, perplexity=10).shape
@@ -59,7 +62,8 @@ def project_embeddings(
         parameters for t-distributed stochastic neighbor embedding, Nature Communications 2019 (learning rate).
     """
     check_embeddings("embeddings", embeddings)
-    require(dimensions in {2, 3}, "dimensions", "be 2 or 3", dimensions)
+    require(check_integer("dimensions", dimensions) in {2, 3}, "dimensions", "be 2 or 3", dimensions)
+    perplexity, seed = check_number("perplexity", perplexity), check_integer("seed", seed, least=0, most=2**32 - 1)
     shape = tuple(embeddings.shape)
     require(min(shape) >= dimensions, "embeddings", f"have at least {dimensions} rows and columns", shape)
     remedy = f"Pass perplexity={max(1, (shape[0] - 1) // 3)}, or more embeddings."
@@ -68,30 +72,31 @@ def project_embeddings(
     check_finite("embeddings", rows)
     require(bool((rows != rows[0]).any()), "embeddings", "differ from each other", f"{shape[0]} equal rows")
     tsne = import_extra("sklearn.manifold", "viz").TSNE(
-        dimensions, perplexity=float(perplexity), learning_rate=shape[0] / 48, init="pca", random_state=seed
+        dimensions, perplexity=perplexity, learning_rate=shape[0] / 48, init="pca", random_state=seed
     )
     return torch.from_numpy(tsne.fit_transform(rows.numpy())).float()
 
 
 def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities: Sequence[str]) -> Figure:
-    """Draw points whose colour is their modality and whose shape is their identity, with its number on top of them.
+    """Draw points coloured by modality and shaped by identity, with the number of the identity above them.
 
     The colours are those of Fig. 4 of MUN: visible blue, infrared red and auxiliary green. A thin line leads from every
     point to the centre of its identity. There are twelve shapes; with more identities they repeat, the numbers do not.
 
     Args:
-        panels: by its title, the points of every panel, b 2 or b 3, such as those of one epoch.
-        identities: of the points, the same in every panel.
-        modalities: of the points: ``"visible"``, ``"infrared"`` or ``"auxiliary"``.
+        panels: Points of every panel, b 2 or b 3, by the panel's title, such as those of one epoch.
+        identities: Identities of the points, the same in every panel.
+        modalities: Modality of each point: ``"visible"``, ``"infrared"`` or ``"auxiliary"``.
 
     Shape:
         b 2 or b 3, b, b.
 
     Raises:
-        ValueError: there is no panel, its points are not b 2 or b 3 or not finite, identities or modalities are not b,
-            or a modality is unknown.
-        TypeError: the points are no tensors of floating-point numbers, or the identities none of integers.
-        ImportError: matplotlib is not installed; the extra ``viz`` brings it.
+        ValueError: if there is no panel, its points are not b 2 or b 3 or not finite, identities or modalities are not
+            b, or a modality is unknown.
+        TypeError: if panels is not a mapping, the points are not tensors of floating-point numbers, the identities not
+            a tensor of integers, or the modalities not several strings.
+        ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
         >>> points = torch.tensor([[0.0, 0.0], [2.0, 4.0]])
@@ -102,7 +107,7 @@ def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities
     References:
         Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023 (Fig. 4).
     """
-    require(len(panels) > 0, "panels", "have a panel", dict(panels))
+    check_mapping("panels", panels, "map the title of each panel to its points")
     check_tensor("identities", identities)
     identities = identities.cpu()
     for title, points in panels.items():
@@ -112,7 +117,11 @@ def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities
         require(shape[1] in {2, 3}, f"panels[{title!r}]", "have shape (b, 2) or (b, 3)", shape, remedy)
         check_identities("identities", identities, points.cpu())
         check_finite(f"panels[{title!r}]", points)
-    require(len(modalities) == len(identities), "modalities", f"be {len(identities)}, one a point", len(modalities))
+    several = isinstance(modalities, Iterable) and not isinstance(modalities, (str, bytes, Mapping, Tensor))
+    require(several, "modalities", "be a sequence of strings", modalities, error=TypeError)
+    modalities = list(modalities)
+    rule = f"have {len(identities)} items, one for each point"
+    require(len(modalities) == len(identities), "modalities", rule, len(modalities))
     for row, name in enumerate(modalities):
         check_choice(f"modalities[{row}]", name, [modality.value for modality in Modality])
     names = [Modality(name) for name in modalities]
@@ -134,7 +143,7 @@ def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities
 
 
 def _scatter(axes: Any, points: Tensor, identities: Tensor, modalities: Sequence[Modality]) -> None:
-    """Draw the points of each identity, lines to their centre and its number on top, on axes without ticks."""
+    """Draw the points of each identity, lines to their centre and its number above them, on axes without ticks."""
     outline = import_extra("matplotlib.patheffects", "viz").withStroke(linewidth=2, foreground="white")
     solid = {"depthshade": False} if points.shape[1] == 3 else {}
     for number, identity in enumerate(sorted(set(identities.tolist()))):

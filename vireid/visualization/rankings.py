@@ -1,13 +1,14 @@
-"""Ranking lists: queries beside the gallery images that a model finds for them."""
+"""Ranking lists: queries next to the gallery images that a model finds for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
-from vireid._checks import import_extra, require
+from vireid._checks import check_integer, check_tensor, import_extra, is_integral, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,48 +17,109 @@ if TYPE_CHECKING:
 _RIGHT, _WRONG = "#1a9850", "#d73027"
 
 
-def plot_rankings(
-    queries: Sequence[Tensor], rankings: Sequence[Sequence[Tensor]], correct: Sequence[Sequence[bool]]
-) -> Figure:
-    """Draw a row for every query: the query, then its ranked gallery images, framed green if right and red if wrong.
+class RankedRows(Protocol):
+    """The fields of a ranking that are drawn, as ``protocol.rank`` returns them."""
+
+    @property
+    def rows(self) -> Tensor:
+        """Rows of the gallery, q k, best first; -1 stands for none."""
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether each of them shows the identity of its query, q k."""
+
+
+def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence[Any], *, number: int = 8) -> Figure:
+    """Draw a row for some of the queries: the query, then its gallery images, framed green if right and red if wrong.
+
+    The queries are spread evenly over all of them. Only the images that are drawn are read.
 
     Args:
-        queries: one image for each row, 3 h w, values 0 to 255 if uint8 and else 0 to 1.
-        rankings: the gallery images of each row, best first.
-        correct: whether each gallery image shows the identity of its query.
+        ranking: Result of a protocol's ``rank``.
+        queries: Query images, one for each row of the ranking: a sequence of images, or of tuples that begin with one,
+            such as ``dataset.test_images()["infrared"]``. Images may differ in size; values are 0 to 255 if uint8, else
+            0 to 1.
+        gallery: Gallery images, in the order of the embeddings that were ranked; likewise.
+        number: Number of queries to draw, at least 1.
 
     Shape:
-        images 3 h w, of any sizes.
+        rows q k, correct q k, images 3 h w.
 
     Raises:
-        ValueError: there is no query, or the rows do not match.
-        ImportError: matplotlib is not installed; the extra ``viz`` brings it.
+        ValueError: if the ranking has no query or as many as there are images of queries, a row is outside of the
+            gallery, or an image is not 3 h w with values in its range.
+        TypeError: if the ranking has no tensors ``rows`` of integers and ``correct`` of booleans, queries or gallery is
+            not a sequence of images, or number is not an integer.
+        ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
-        >>> import torch
-        >>> image = torch.rand(3, 8, 4)
-        >>> figure = plot_rankings([image], [[image, image]], [[True, False]])
+        >>> from types import SimpleNamespace
+        >>> ranking = SimpleNamespace(rows=torch.tensor([[1, 0]]), correct=torch.tensor([[True, False]]))
+        >>> figure = plot_rankings(ranking, torch.rand(1, 3, 8, 4), torch.rand(2, 3, 8, 4))
         >>> [axes.get_title() for axes in figure.axes]
         ['query', '1 ✓', '2 ✗']
     """
-    require(len(queries) > 0, "queries", "have an image", len(queries))
-    lengths = [[len(row) for row in rows] for rows in (rankings, correct)]
-    rule = f"have a row for each of the {len(queries)} queries, as long as the one of correct"
-    require(lengths[0] == lengths[1] and len(rankings) == len(queries), "rankings", rule, lengths)
-    columns = 1 + max(lengths[0])
-    size = (0.9 * columns + 0.2, 1.95 * len(queries))
-    figure: Figure = import_extra("matplotlib.figure", "viz").Figure(figsize=size, layout="constrained")
-    grid = figure.add_gridspec(len(queries), columns, width_ratios=[1.25, *[1] * (columns - 1)])
-    for row, (query, found, right) in enumerate(zip(queries, rankings, correct, strict=True)):
-        _show(figure.add_subplot(grid[row, 0]), query, "query", "black")
-        for column, (image, hit) in enumerate(zip(found, right, strict=True), start=1):
+    rows, correct = _check_ranking(ranking, queries, gallery)
+    number = min(check_integer("number", number, least=1), len(rows))
+    shown = [len(rows) * i // number for i in range(number)]
+    lists = [[(row, hit) for row, hit in zip(rows[i], correct[i], strict=True) if row >= 0] for i in shown]
+    columns = 1 + max(map(len, lists))
+    figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
+        figsize=(0.9 * columns + 0.2, 1.95 * number), layout="constrained"
+    )
+    grid = figure.add_gridspec(number, columns, width_ratios=[1.25, *[1] * (columns - 1)])
+    for line, (query, found) in enumerate(zip(shown, lists, strict=True)):
+        _show(figure.add_subplot(grid[line, 0]), _image("queries", queries, query), "query", "black")
+        for column, (row, hit) in enumerate(found, start=1):
             title, colour = (f"{column} ✓", _RIGHT) if hit else (f"{column} ✗", _WRONG)
-            _show(figure.add_subplot(grid[row, column]), image, title, colour)
+            _show(figure.add_subplot(grid[line, column]), _image("gallery", gallery, row), title, colour)
     return figure
 
 
+def _check_ranking(
+    ranking: RankedRows, queries: Sequence[Any], gallery: Sequence[Any]
+) -> tuple[list[list[int]], list[list[bool]]]:
+    """Return the rows and whether they are right as lists, once they fit the images."""
+    fields = hasattr(ranking, "rows") and hasattr(ranking, "correct")
+    remedy = "Pass the result of protocol.rank."
+    require(fields, "ranking", "have the fields rows and correct", type(ranking).__name__, remedy, error=TypeError)
+    rows, correct = ranking.rows, ranking.correct
+    check_tensor("ranking.rows", rows)
+    check_tensor("ranking.correct", correct)
+    require(is_integral(rows), "ranking.rows", "be integers", rows.dtype, error=TypeError)
+    require(correct.dtype == torch.bool, "ranking.correct", "be booleans", correct.dtype, error=TypeError)
+    shape = tuple(rows.shape)
+    require(rows.ndim == 2 and 0 not in shape, "ranking.rows", "have shape (q, k), both at least 1", shape)
+    require(correct.shape == rows.shape, "ranking.correct", f"have shape {shape} like rows", tuple(correct.shape))
+    for name, images in (("queries", queries), ("gallery", gallery)):
+        indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, (str, dict))
+        require(indexed, name, "be a sequence of images", type(images).__name__, error=TypeError)
+    require(len(queries) == len(rows), "queries", f"have an image for each of {len(rows)} rows", len(queries))
+    last = int(rows.max())
+    rule = f"have an image for each row of the ranking, at least {last + 1}"
+    require(last < len(gallery), "gallery", rule, len(gallery))
+    return rows.tolist(), correct.tolist()
+
+
+def _image(name: str, images: Sequence[Any], row: int) -> Tensor:
+    """Read one image 3 h w, of values that can be drawn."""
+    image, name = images[row], f"{name}[{row}]"
+    image = image[0] if isinstance(image, (tuple, list)) and len(image) > 0 else image
+    check_tensor(name, image)
+    shape = tuple(image.shape)
+    require(len(shape) == 3 and shape[0] == 3 and 0 not in shape, name, "be an image (3, h, w)", shape)
+    if image.dtype != torch.uint8:
+        require(image.is_floating_point(), name, "be uint8 or floating point", image.dtype, error=TypeError)
+        least, greatest = image.min().item(), image.max().item()
+        remedy = "Pass images without their normalisation, such as dataset.test_images()."
+        require(least >= 0 and greatest <= 1, name, "have values from 0 to 1", f"{least:.3g} to {greatest:.3g}", remedy)
+        image = image.float()
+    drawn: Tensor = image.detach().cpu()
+    return drawn
+
+
 def _show(axes: Axes, image: Tensor, title: str, colour: str) -> None:
-    axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+    axes.imshow(image.permute(1, 2, 0).numpy())
     axes.set_title(title, color=colour, fontsize=9, pad=3)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
