@@ -132,6 +132,14 @@ def check_image_batch(argument: str, images: Tensor) -> None:
     require(images.is_floating_point(), argument, "be floating point", images.dtype, remedy, error=TypeError)
 
 
+def check_like_weights(argument: str, tensor: Tensor, weight: Tensor) -> None:
+    """Require the device and type of a network's weights; under autocast any floating type will do."""
+    device, dtype = tensor.device, tensor.dtype
+    require(device == weight.device, argument, f"be on {weight.device} like the weights", device)
+    fits = dtype == weight.dtype or (dtype.is_floating_point and torch.is_autocast_enabled(device.type))
+    require(fits, argument, f"be {weight.dtype} like the weights", dtype, error=TypeError)
+
+
 def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = None) -> None:
     """Require floating-point embeddings of shape (b, d), of the width and device of ``like`` if it is given."""
     check_tensor(argument, embeddings)
