@@ -206,7 +206,7 @@ def test_same_location():
         ({"excluded": np.zeros((3, 5))}, TypeError, "excluded must be boolean, got torch.float64"),
         ({"query_identities": [8, 8, 8]}, ValueError, "query_identities must have a match in the gallery for one"),
         ({"cmc_level": "images"}, ValueError, "cmc_level must be one of 'identity', 'image', got 'images'. Did you"),
-        ({"max_rank": 0}, ValueError, "max_rank must be at least 1, got 0"),
+        ({"max_rank": 0}, ValueError, "max_rank must be an integer of at least 1, got 0"),
         (
             {"distances": torch.where(torch.arange(3)[:, None] == 1, torch.nan, DISTANCES)},
             ValueError,

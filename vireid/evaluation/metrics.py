@@ -12,23 +12,23 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vireid._checks import check_choice, check_finite, require
+from vireid._checks import check_choice, check_finite, check_integer, check_type, is_integral, require
 
 Array = Tensor | ArrayLike
 
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """Metrics of one gallery, as shares from 0 to 1, on the CPU.
+    """Hold the metrics of one gallery, as fractions from 0 to 1, on the CPU.
 
     Attributes:
-        cmc: share of the valid queries with a match in the first 1, 2, … ranks, one value a rank.
-        mAP: mean average precision over the valid queries.
-        mINP: mean inverse negative penalty over the valid queries: matches / rank of the last match.
-        valid: which queries have a match in the gallery and count.
-        average_precision: of every query, NaN where it is not valid.
-        inverse_negative_penalty: of every query, NaN where it is not valid.
-        first_rank: of every query the rank of its first match, from 1; 0 where it is not valid.
+        cmc: Fraction of the valid queries with a match in the first 1, 2, … ranks, one value per rank.
+        mAP: Mean average precision over the valid queries.
+        mINP: Mean inverse negative penalty over the valid queries: number of matches / rank of the last match.
+        valid: Whether each query has a match in the gallery and counts.
+        average_precision: Average precision of each query, NaN where it is not valid.
+        inverse_negative_penalty: Inverse negative penalty of each query, NaN where it is not valid.
+        first_rank: Rank of each query's first match, starting at 1; 0 where it is not valid.
     """
 
     cmc: Tensor
@@ -51,25 +51,25 @@ def compute_metrics(
 ) -> RetrievalMetrics:
     """Rank the gallery for every query and compute CMC, mAP and mINP.
 
-    A query that has no match left in the gallery is not valid and counts nowhere. Equal distances rank in the order of
-    the gallery. mAP and mINP rank images; CMC ranks identities, each at its nearest image, as SYSU-MM01 does, or images
-    as Market-1501 does. Past the last rank of a small gallery CMC stays what it was: 1. Computed in float64 on the
-    device of ``distances``, without sorting the gallery unless a match ties with another image.
+    A query without a match in the gallery is not valid and does not count. Equal distances rank in the order of the
+    gallery. mAP and mINP rank images; CMC ranks identities, each at its nearest image (SYSU-MM01), or images
+    (Market-1501). Where the gallery has fewer of them than ``max_rank``, CMC stays 1 past the last one. Computed in
+    float64 on the device of ``distances``, without sorting the gallery unless a match ties with another image.
 
     Args:
-        distances: of every query to every gallery image, finite, smaller is nearer; negate similarities.
-        query_identities: whom the queries show, integers.
-        gallery_identities: whom the gallery images show, integers.
-        excluded: gallery images that a query is not to see, such as those of its own place.
-        cmc_level: what a rank of CMC is: ``"identity"`` or ``"image"``.
-        max_rank: last rank of CMC.
+        distances: Distances of every query to every gallery image, finite; negate similarities.
+        query_identities: Integer identities of the queries.
+        gallery_identities: Integer identities of the gallery images.
+        excluded: Mask of the gallery images to exclude for each query, as :func:`exclude_same_location` returns it.
+        cmc_level: Level at which CMC ranks: ``"identity"`` or ``"image"``.
+        max_rank: Last rank of CMC.
 
     Shape:
         distances q g, query identities q, gallery identities g, excluded q g.
 
     Raises:
-        ValueError: the shapes do not match, the gallery is empty, a distance is not finite, or no query is valid.
-        TypeError: identities are not integers, or excluded is not boolean.
+        ValueError: If shapes do not match, the gallery is empty, a distance is not finite, or no query is valid.
+        TypeError: If distances are not real numbers, identities are not integers, or ``excluded`` is not boolean.
 
     Example:
         >>> metrics = compute_metrics([[0.1, 0.2, 0.3, 0.4]], [7], [7, 8, 9, 7])
@@ -80,14 +80,18 @@ def compute_metrics(
         Wu et al., RGB-Infrared Cross-Modality Person Re-Identification, ICCV 2017 (protocol); Ye et al., Deep Learning
         for Person Re-identification, TPAMI 2021 (mINP).
     """
-    distances = _tensor(distances).detach().double()
+    distances = to_tensor("distances", distances).detach()
+    real = distances.is_floating_point() or is_integral(distances)
+    require(real, "distances", "be real numbers", distances.dtype, error=TypeError)
+    distances = distances.double()
     queries = _integers("query_identities", query_identities).to(distances.device)
     gallery = _integers("gallery_identities", gallery_identities).to(distances.device)
-    excluded = torch.zeros_like(distances, dtype=torch.bool) if excluded is None else _tensor(excluded)
-    excluded = excluded.to(distances.device)
+    if excluded is None:
+        excluded = torch.zeros_like(distances, dtype=torch.bool)
+    excluded = to_tensor("excluded", excluded, "be boolean").to(distances.device)
     _check(distances, queries, gallery, excluded)
     check_choice("cmc_level", cmc_level, ("identity", "image"))
-    require(max_rank >= 1, "max_rank", "be at least 1", max_rank)
+    max_rank = check_integer("max_rank", max_rank, least=1)
     match = (queries[:, None] == gallery) & ~excluded  # q g
     valid = match.any(1)
     require(bool(valid.any()), "query_identities", "have a match in the gallery for one query at least", "none")
@@ -114,18 +118,18 @@ def compute_metrics(
 def exclude_same_location(
     query_cameras: Array, gallery_cameras: Array, locations: Mapping[int, int] | None = None
 ) -> Tensor:
-    """Mark the gallery images taken where the query was, whomever they show: the rule of SYSU-MM01.
+    """Mark the gallery images taken at the query's location, of any identity: the rule of SYSU-MM01.
 
     Args:
-        query_cameras: that took the queries.
-        gallery_cameras: that took the gallery images.
-        locations: where a camera stands; one that is not listed stands at a place of its own number.
+        query_cameras: Integer cameras of the queries.
+        gallery_cameras: Integer cameras of the gallery images.
+        locations: Location of each camera; a camera that is not listed stands at the location of its own number.
 
     Shape:
         q, g -> q g, boolean.
 
     Raises:
-        TypeError: cameras are not integers.
+        TypeError: If cameras are not integers, or ``locations`` is not a mapping of integers.
 
     Example:
         >>> exclude_same_location([3, 6], [1, 2], {3: 2})
@@ -134,7 +138,11 @@ def exclude_same_location(
     """
     query, gallery = _integers("query_cameras", query_cameras), _integers("gallery_cameras", gallery_cameras)
     query_places, gallery_places = query.clone(), gallery.clone()
-    for camera, location in (locations or {}).items():
+    locations = {} if locations is None else locations
+    check_type("locations", locations, Mapping, "map cameras to locations")
+    for camera, location in locations.items():
+        check_integer("locations", camera)
+        check_integer("locations", location)
         query_places[query == camera] = location
         gallery_places[gallery == camera] = location
     return query_places[:, None] == gallery_places
@@ -146,31 +154,35 @@ def exclude_same_camera(
     """Mark the gallery images of the query's identity from the query's camera: the rule of Market-1501 and LLCM.
 
     Args:
-        query_identities: whom the queries show.
-        query_cameras: that took the queries.
-        gallery_identities: whom the gallery images show.
-        gallery_cameras: that took the gallery images.
+        query_identities: Integer identities of the queries.
+        query_cameras: Integer cameras of the queries.
+        gallery_identities: Integer identities of the gallery images.
+        gallery_cameras: Integer cameras of the gallery images.
 
     Shape:
         q, q, g, g -> q g, boolean.
 
     Raises:
-        TypeError: identities or cameras are not integers.
+        TypeError: If identities or cameras are not integers.
+        ValueError: If identities and cameras differ in number.
 
     Example:
         >>> exclude_same_camera([5], [1], [5, 5, 6], [1, 2, 1])
         tensor([[ True, False, False]])
     """
-    query_identities = _integers("query_identities", query_identities)
-    query_cameras = _integers("query_cameras", query_cameras)
-    same_identity = query_identities[:, None] == _integers("gallery_identities", gallery_identities)
-    return same_identity & (query_cameras[:, None] == _integers("gallery_cameras", gallery_cameras))
+    queries, gallery = (
+        _integers("query_identities", query_identities),
+        _integers("gallery_identities", gallery_identities),
+    )
+    query_places = _integers("query_cameras", query_cameras, like=queries)
+    gallery_places = _integers("gallery_cameras", gallery_cameras, like=gallery)
+    return (queries[:, None] == gallery) & (query_places[:, None] == gallery_places)
 
 
 def _measure_queries(
     distances: Tensor, match: Tensor, excluded: Tensor, gallery: Tensor, by_identity: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Average precision, inverse negative penalty and first rank of every query; without meaning if it has no match."""
+    """Average precision, inverse negative penalty and first rank of every query; meaningless if it has no match."""
     nearest, positives = _distances_of_matches(distances, match)  # q p, q
     passed = _count_passed(nearest, distances, match, excluded)  # q g
     rank = 1 + _count_levels(passed, nearest.shape[1]).cumsum(1)  # q p, of the first, second, … match
@@ -182,10 +194,10 @@ def _measure_queries(
 
 
 def _count_passed(nearest: Tensor, distances: Tensor, match: Tensor, excluded: Tensor) -> Tensor:
-    """How many of the query's matches rank no later than each gallery image, q g; an excluded image ranks last.
+    """Count the query's matches that rank no later than each gallery image, q g; an excluded image ranks last.
 
     The matches are few. Placing every image between them costs less than sorting the gallery, and is as exact while no
-    match ties with another image; where one does, the places in the stable order replace the distances.
+    match ties with another image; where one does, the ranks in the stable order replace the distances.
     """
     distances = distances.masked_fill(excluded, torch.inf)
     passed = torch.searchsorted(nearest, distances, right=True)
@@ -198,7 +210,7 @@ def _count_passed(nearest: Tensor, distances: Tensor, match: Tensor, excluded: T
 
 
 def _distances_of_matches(distances: Tensor, match: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances of every query to its matches, ascending and filled up with infinity, q p, and their number, q."""
+    """Distances of every query to its matches, ascending and padded with infinity, q p, and their number, q."""
     query, image = match.nonzero(as_tuple=True)
     positives = match.sum(1)
     number = torch.arange(len(query), device=query.device) - (positives.cumsum(0) - positives)[query]
@@ -208,14 +220,14 @@ def _distances_of_matches(distances: Tensor, match: Tensor) -> tuple[Tensor, Ten
 
 
 def _count_levels(passed: Tensor, positives: int) -> Tensor:
-    """How many images have passed 0, 1, … matches, but not all of them, q p."""
+    """Count the images that have passed 0, 1, … matches, but not all of them, q p."""
     offset = torch.arange(len(passed), device=passed.device)[:, None] * (positives + 1)
     counts = torch.bincount((passed + offset).flatten(), minlength=len(passed) * (positives + 1))
     return counts.view(-1, positives + 1)[:, :-1]
 
 
 def _count_identities(images: Tensor, identities: Tensor) -> Tensor:
-    """How many different identities are among the marked images of each row, q."""
+    """Count the different identities among the marked images of each row, q."""
     unique, compact = torch.unique(identities, return_inverse=True)
     query, image = images.nonzero(as_tuple=True)
     seen = images.new_zeros(len(images), len(unique))
@@ -223,18 +235,29 @@ def _count_identities(images: Tensor, identities: Tensor) -> Tensor:
     return seen.sum(1)
 
 
-def _tensor(values: Array) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, order="C"))
-
-
-def _integers(argument: str, values: Array) -> Tensor:
+def to_tensor(argument: str, values: Array, rule: str = "be an array of numbers") -> Tensor:
+    """Return a tensor as it is, and any array or list of numbers as a tensor that owns its memory."""
+    if isinstance(values, Tensor):
+        return values
     try:
-        tensor = _tensor(values)
-    except TypeError:  # texts, for example
-        kind = type(np.asarray(values).flat[0]).__name__
-        require(False, argument, "be integers", kind, error=TypeError)
-    whole = not tensor.is_floating_point() or tensor.numel() == 0
-    require(whole, argument, "be integers", tensor.dtype, error=TypeError)
+        array = np.array(values, order="C")
+    except ValueError:  # rows of different lengths
+        require(False, argument, rule, type(values).__name__)
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    found = type(array.flat[0]).__name__ if array.size else array.dtype
+    require(kind in "biufc", argument, rule, found, error=TypeError)
+    native = {"i": "i8", "u": "i8", "f": f"f{min(size, 8)}"}.get(kind)  # torch knows few others
+    return torch.from_numpy(array if native is None else array.astype(native, copy=False))
+
+
+def _integers(argument: str, values: Array, like: Tensor | None = None) -> Tensor:
+    """The values as a vector of integers, as long as ``like`` if it is given."""
+    tensor = to_tensor(argument, values, "be integers")
+    empty = tensor.numel() == 0  # an empty list has no type
+    require(is_integral(tensor) or empty, argument, "be integers", tensor.dtype, error=TypeError)
+    require(tensor.dim() == 1, argument, "have one dimension", tuple(tensor.shape))
+    if like is not None:
+        require(len(tensor) == len(like), argument, f"be {len(like)}, one for each identity", len(tensor))
     return tensor.long()
 
 
