@@ -392,30 +392,47 @@ def test_resizes_first(image):
     ("make", "error", "message"),
     [
         (lambda x: corrupt(x, "fogg", 1), ValueError, "name must be one of 'gaussian_noise', .*Did you mean .*'fog'"),
-        (lambda x: corrupt(x, "fog", 0), ValueError, "severity must be a whole number from 1 to 5, got 0"),
-        (lambda x: corrupt(x, "fog", 6), ValueError, "severity must be a whole number from 1 to 5, got 6"),
-        (lambda x: corrupt(x, "fog", 1, seed=-1), ValueError, "seed must be a whole number from 0 to"),
+        (
+            lambda x: corrupt(x, "fog", 0),
+            ValueError,
+            "severity must be an integer of at least 1 and of at most 5, got 0",
+        ),
+        (
+            lambda x: corrupt(x, "fog", 6),
+            ValueError,
+            "severity must be an integer of at least 1 and of at most 5, got 6",
+        ),
+        (lambda x: corrupt(x, "fog", 1, seed=-1), ValueError, "seed must be an integer of at least 0 and of at most"),
         (lambda x: corrupt(x.float(), "fog", 1), TypeError, "image must be uint8, got torch.float32"),
         (lambda x: corrupt(x[None], "fog", 1), ValueError, r"image must have shape \(3, h, w\), got \(1, 3, 144, 72\)"),
         (lambda x: corrupt(x.numpy(), "fog", 1), TypeError, "image must be a tensor, got 'ndarray'"),
-        (lambda x: RandomCorruption(corruptions=[]), ValueError, r"corruptions must name one at least, got \[\]"),
-        (lambda x: RandomCorruption(corruptions=["haze"]), ValueError, "corruptions must name known ones, got 'haze'"),
+        (lambda x: RandomCorruption(corruptions=[]), ValueError, r"corruptions must not be empty, got \[\]"),
+        (
+            lambda x: RandomCorruption(corruptions=["haze"]),
+            ValueError,
+            "corruptions must name known corruptions, got 'haze'",
+        ),
         (
             lambda x: RandomCorruption(severities=[6]),
             ValueError,
-            "severities must be a whole number from 1 to 5",
+            r"severities\[0\] must be an integer of at least 1 and of at most 5, got 6",
         ),
-        (lambda x: corrupt(x, "fog", 1, seed=1.5), ValueError, "seed must be a whole number from 0 to"),
-        (lambda x: RandomCorruption(draw=-1), ValueError, r"seed and draw must be whole .* least 0, got \(0, -1\)"),
-        (lambda x: RandomCorruption(seed=0.5), ValueError, r"seed and draw must be whole .* least 0, got \(0.5, 0\)"),
+        (lambda x: corrupt(x, "fog", 1, seed=1.5), ValueError, "seed must be an integer of at least 0"),
+        (lambda x: RandomCorruption(draw=-1), ValueError, "draw must be an integer of at least 0, got -1"),
+        (lambda x: RandomCorruption(seed=0.5), ValueError, "seed must be an integer of at least 0, got 0.5"),
         (lambda x: RandomCorruption(size=(288,)), ValueError, r"size must be \(height, width\) .*, got \(288,\)"),
-        (lambda x: RandomCorruption(size=(0, 9)), ValueError, r"size must be \(height, width\) .*, got \(0, 9\)"),
-        (lambda x: RandomCorruption(size=(9.5, 9)), ValueError, r"size must be \(height, width\) .*, got \(9.5, 9\)"),
+        (lambda x: RandomCorruption(size=(0, 9)), ValueError, r"size\[0\] must be an integer of at least 1, got 0"),
+        (lambda x: RandomCorruption(size=(9.5, 9)), ValueError, r"size\[0\] must be an integer of at least 1, got 9.5"),
     ],
 )
 def test_errors(image, make, error, message):
     with pytest.raises(error, match=message):
         make(image)
+
+
+def test_a_readable_repr():
+    expected = "RandomCorruption(size=(8, 4), corruptions=('fog',), severities=(1,), seed=3, draw=1)"
+    assert repr(RandomCorruption(size=(8, 4), corruptions=["fog"], severities=[1], seed=3, draw=1)) == expected
 
 
 def test_needs_the_extra(image, monkeypatch):

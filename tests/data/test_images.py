@@ -1,5 +1,7 @@
 import os
+import pickle
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from vireid.data import (
     Normalize,
     PairedImages,
     PersonImages,
+    RandomCorruption,
     Record,
     check_images,
     create_dataset,
@@ -59,7 +62,7 @@ def test_images_are_checked_before_the_work(tree):
     first, second = dataset.train[3].path, dataset.train[8].path
     first.write_bytes(first.read_bytes()[:300])
     second.unlink()
-    message = f"records must hold readable images, got '2 that are not'. path must be .*{re.escape(first.name)}"
+    message = f"^2 of 48 images cannot be read, the first: path must be .*{re.escape(first.name)}"
     with pytest.raises(ValueError, match=message):
         check_images(dataset.train)
 
@@ -73,6 +76,79 @@ def test_person_images(made):
     assert (identity, camera) == (records[5].identity, records[5].camera)
     with pytest.raises(ValueError, match="records must hold an image, got 0"):
         PersonImages([], images.transform)
+
+
+def test_images_without_a_transform_are_given_as_read(made):
+    records = SYSUMM01(made).test_visible
+    image, identity, _ = PersonImages(records)[1]
+    assert torch.equal(image, read_image(records[1].path))
+    assert identity == records[1].identity
+
+
+def save_deep(path, values, mode):
+    Image.fromarray(values).save(path)
+    with Image.open(path) as image:
+        assert image.mode == mode  # not brought to 8 bits by the writer or by Pillow
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "mode"),
+    [
+        ("deep.png", "uint16", "I;16"),
+        ("deep.tif", "uint16", "I;16"),
+        ("big.tif", ">u2", "I;16B"),
+        ("int.tif", "int32", "I"),
+        ("float.tif", "float32", "F"),
+    ],
+)
+def test_gray_images_of_more_than_8_bits_are_scaled(tmp_path, name, dtype, mode):
+    kelvin = np.array([[29000, 29100], [29200, 29510]], dtype)  # hundredths of a kelvin, which saturated before
+    path = save_deep(tmp_path / name, kelvin, mode)
+    assert read_image(path)[0].tolist() == [[0, 50], [100, 255]]
+    assert torch.equal(read_image(path)[1:], read_image(path)[:1].expand(2, -1, -1))
+    fixed = [[0, 0], [100, 255]]
+    assert read_image(path, value_range=(29100, 29355))[0].tolist() == fixed
+    records = [Record(path, 1, 1, modality) for modality in Modality if modality is not Modality.AUXILIARY]
+    assert PersonImages(records, value_range=(29100, 29355))[0][0][0].tolist() == fixed
+    pairs = PairedImages(records, torch.clone, torch.clone, value_range=(29100, 29355))
+    assert pairs[0, 0][0][0].tolist() == pairs[0, 0][1][0].tolist() == fixed
+    prints = {PersonImages(records, value_range=limits).fingerprint() for limits in (None, (0, 1), (0, 2))}
+    assert len(prints) == 3
+
+
+def test_flat_and_undefined_gray_images(tmp_path):
+    flat = save_deep(tmp_path / "flat.png", np.full((3, 2), 29000, np.uint16), "I;16")
+    assert read_image(flat).unique().tolist() == [0]
+    broken = save_deep(tmp_path / "nan.tif", np.array([[1, np.nan]], np.float32), "F")
+    with pytest.raises(ValueError, match=r"path must be a readable image, got .*nan.tif'. It holds values that are no"):
+        read_image(broken)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_images_are_upright(tmp_path, suffix):
+    pixels = np.zeros((8, 16), np.uint8)
+    pixels[:, 8:] = 255  # bright on the right
+    image, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    image.save(tmp_path / f"turned.{suffix}", exif=exif)
+    upright = read_image(tmp_path / f"turned.{suffix}")
+    assert upright.shape == (3, 16, 8)
+    assert upright[:, :8].float().mean() < 5
+    assert upright[:, 8:].float().mean() > 250
+
+
+def test_records_have_their_types(tmp_path):
+    record = Record(str(tmp_path), np.int64(2), 1, "visible")
+    assert record == (tmp_path, 2, 1, Modality.VISIBLE)
+    assert record.modality is Modality.VISIBLE  # a string was lost by PairedImages
+    assert type(record.identity) is int
+    assert record._replace(modality="infrared").modality is Modality.INFRARED
+    assert pickle.loads(pickle.dumps(record)) == record
+    pairs = PairedImages([record, record._replace(modality="infrared")], torch.neg, torch.neg)
+    assert pairs.visible == [record]
+    with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'thermal'"):
+        record._replace(modality="thermal")
 
 
 def pairs_of(made):
@@ -120,9 +196,53 @@ def test_loader_gives_the_sampler_s_pairs(made, workers):
     loaded = list(DataLoader(pairs, batch_sampler=sampler, num_workers=workers))
     assert len(loaded) == len(expected) == len(sampler)
     for (visible, infrared, labels), batch in zip(loaded, expected):
-        assert labels.tolist() == [pairs.visible_identities[i] for i, _ in batch]
+        assert labels.tolist() == [pairs.visible_identities[i] for i, _, _ in batch]
         torch.testing.assert_close(visible, torch.stack([pairs[pair][0] for pair in batch]))
         torch.testing.assert_close(infrared, torch.stack([pairs[pair][1] for pair in batch]))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_augmentations_depend_on_neither_worker_nor_process(made, workers):
+    noise = [lambda image: image + torch.rand(image.shape)] * 2
+    pairs = PairedImages(SYSUMM01(made).train, *noise)
+    sampler = CrossModalityIdentitySampler(
+        pairs.visible_identities,
+        pairs.infrared_identities,
+        identities_per_batch=2,
+        images_per_identity=7,  # of 8 and 4, so that pairs repeat
+        batches_per_epoch=4,
+        generator=torch.Generator().manual_seed(3),
+    )
+    torch.manual_seed(5)
+    expected = [[pairs[pair][:2] for pair in batch] for _ in range(2) for batch in sampler]
+    after = torch.get_rng_state()
+    torch.manual_seed(5)
+    assert torch.equal(torch.get_rng_state(), after)  # the global generator is left as it was
+    images = torch.stack([image for batch in expected for pair in batch for image in pair])
+    draws = images - images.floor()
+    assert len({draw[0, 0, 0].item() for draw in draws}) == len(draws)  # each image has draws of its own
+    torch.manual_seed(6)
+    sampler.set_epoch(0)
+    loader = DataLoader(pairs, batch_sampler=sampler, num_workers=workers)
+    for batch, (visible, infrared, _) in zip(expected, [*loader, *loader]):
+        assert torch.equal(visible, torch.stack([v for v, _ in batch]))
+        assert torch.equal(infrared, torch.stack([r for _, r in batch]))
+
+
+def test_pairs_without_a_seed_draw_from_the_global_generator(made):
+    pairs = PairedImages(SYSUMM01(made).train, lambda image: torch.rand(2), lambda image: torch.rand(2))
+    torch.manual_seed(1)
+    expected = torch.rand(2), torch.rand(2)
+    torch.manual_seed(1)
+    assert all(map(torch.equal, pairs[0, 0][:2], expected))
+
+
+def test_names_that_are_not_utf_8(made, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    shutil.copy(next((made / "cam1").rglob("*.jpg")), path)
+    images = PersonImages([Record(path, 1, 1, "visible")], corruption=RandomCorruption(size=None, corruptions=["rain"]))
+    assert len(images.fingerprint()) == 64
+    assert images[0][0].shape == (3, 48, 24)
 
 
 def test_rankings_are_read(made):

@@ -1,8 +1,8 @@
-"""Data: readers of the public data sets, a synthetic one, aligned batches and augmentations."""
+"""Readers of the public data sets, a generator of a synthetic one, aligned batches and augmentations."""
 
 from vireid.data.corruptions import CORRUPTIONS, RandomCorruption, corrupt
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset, create_dataset
-from vireid.data.images import PairedImages, PersonImages, Record, check_images, read_image, read_rankings
+from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image, read_rankings
 from vireid.data.samplers import CrossModalityIdentitySampler
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
@@ -27,6 +27,7 @@ __all__ = [
     "CrossModalityIdentitySampler",
     "DatasetReport",
     "Normalize",
+    "Pair",
     "PairedImages",
     "PersonDataset",
     "PersonImages",

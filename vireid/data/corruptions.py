@@ -1,4 +1,4 @@
-"""The corruptions of SYSU-MM01-C and RegDB-C: twenty, in five severities each."""
+"""The twenty corruptions of SYSU-MM01-C and RegDB-C, in five severities each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.random import default_rng
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from vireid._checks import check_choice, check_tensor, import_extra, is_whole, require
+from vireid._checks import check_choice, check_integer, check_size, check_tensor, check_type, import_extra, require
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -42,21 +42,21 @@ CORRUPTIONS = (
 
 
 class RandomCorruption:
-    """Corrupt an image by a corruption and a severity that depend on its name alone, as the benchmark draws them.
+    """Corrupt an image by a corruption and a severity that are drawn uniformly, as in the benchmark.
 
-    Both are uniform. They are the same for the same ``seed``, ``draw`` and name of the image, whatever the order of the
-    images and the number of workers; another draw is another corruption. The benchmark corrupts visible images only,
-    after they have been brought to the size of the network's input.
+    They follow from ``seed``, ``draw`` and the name of the image alone, independently of the order of the images and
+    the number of workers. The benchmark corrupts visible images only, after resizing them to the network's input.
 
     Args:
-        size: (height, width) to which the image is resized first, by Pillow's LANCZOS; None leaves it as it is.
-        corruptions: to draw from; see ``CORRUPTIONS``.
-        severities: to draw from.
-        seed: of all draws.
-        draw: number of the repetition, from 0; the benchmark averages over ten.
+        size: (height, width) to which the image is resized first, by Pillow's LANCZOS; None keeps its size.
+        corruptions: Names to draw from; see ``CORRUPTIONS``.
+        severities: Integers from 1 to 5 to draw from.
+        seed: Seed of all draws.
+        draw: Index of the repetition, starting at 0; the benchmark averages over ten.
 
     Raises:
-        ValueError: an argument is out of its range, or names no corruption.
+        ValueError: If an argument is out of range or names no corruption.
+        TypeError: If an argument has another type.
 
     Example:
         >>> corrupt_randomly = RandomCorruption(corruptions=["contrast"], size=None)
@@ -76,26 +76,31 @@ class RandomCorruption:
         seed: int = 0,
         draw: int = 0,
     ) -> None:
-        require(len(corruptions) > 0, "corruptions", "name one at least", corruptions)
+        for argument, names in {"corruptions": corruptions, "severities": severities}.items():
+            listed = isinstance(names, Sequence) and not isinstance(names, (str, bytes))
+            require(listed, argument, "be a list", names, error=TypeError)
+            require(len(names) > 0, argument, "not be empty", names)
         for name in corruptions:
-            check_choice("corruptions", name, CORRUPTIONS, "name known ones")
-        require(len(severities) > 0, "severities", "hold one at least", severities)
-        for severity in severities:
-            _check_severity("severities", severity)
-        whole = is_whole(seed) and is_whole(draw) and min(seed, draw) >= 0
-        require(whole, "seed and draw", "be whole numbers of at least 0", (seed, draw))
-        if size is not None:
-            sides = len(size) == 2 and all(is_whole(side) and side > 0 for side in size)
-            require(sides, "size", "be (height, width) in pixels, or None", size)
-        self.size = None if size is None else (size[0], size[1])
+            check_choice("corruptions", name, CORRUPTIONS, "name known corruptions")
+        self.size = None if size is None else check_size("size", size)
         self.corruptions = tuple(corruptions)
-        self.severities = tuple(severities)
-        self.seed = seed
-        self.draw = draw
+        self.severities = tuple(_check_severity(f"severities[{i}]", severity) for i, severity in enumerate(severities))
+        self.seed = check_integer("seed", seed, least=0)
+        self.draw = check_integer("draw", draw, least=0)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({options})"
 
     def __call__(self, image: Tensor, key: str) -> Tensor:
-        """Corrupt the image called ``key``: uint8 3 h w -> uint8 3 h w, or of ``size``."""
+        """Corrupt the image named ``key``.
+
+        Shape:
+            - Input: uint8, 3 h w
+            - Returns: uint8, 3 h w, of ``size`` if it is given
+        """
         _check_image(image)
+        check_type("key", key, str, "be a string")
         if self.size is not None and image.shape[-2:] != self.size:
             resized = _to_pillow(image).resize(self.size[::-1], Image.Resampling.LANCZOS)
             image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
@@ -103,8 +108,9 @@ class RandomCorruption:
         return corrupt(image, name, severity, seed=seed)
 
     def choose(self, key: str) -> tuple[str, int, int]:
-        """The corruption, its severity and its seed for the image called ``key``."""
-        digest = hashlib.sha256(f"{self.seed}/{self.draw}/{key}".encode()).digest()
+        """Return the corruption, its severity and its seed for the image named ``key``."""
+        check_type("key", key, str, "be a string")
+        digest = hashlib.sha256(f"{self.seed}/{self.draw}/{key}".encode(errors="surrogatepass")).digest()
         number = int.from_bytes(digest, "little")  # the streams of NumPy's generators may change with its version
         number, name = divmod(number, len(self.corruptions))
         number, severity = divmod(number, len(self.severities))
@@ -114,28 +120,29 @@ class RandomCorruption:
 def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor:
     """Corrupt an image.
 
-    Nineteen corruptions are those of the library imagecorruptions with the parameters of its version 1.1.2, with which
-    the benchmark was made. The twentieth, rain, is ours: streaks of drizzle (severity 1), heavy (2, 3) or torrential
-    rain (4, 5) with the benchmark's numbers and lengths, a blur of 2 + severity pixels, and a loss of brightness of
-    0.05 + 0.05 severity; its pixels are not those of the benchmark's library. An image with a side of less than 32
-    pixels is mirrored at its borders until it has them, and cut back.
+    Nineteen corruptions are those of the library imagecorruptions with the parameters of its version 1.1.2, which made
+    the benchmark. The twentieth, rain, is our own: streaks of drizzle (severity 1), heavy (2, 3) or torrential rain
+    (4, 5) with the benchmark's numbers and lengths, a blur of 2 + severity pixels, and a loss of brightness of
+    0.05 + 0.05 severity; its pixels differ from the benchmark's. An image with a side of less than 32 pixels is
+    mirrored at its borders, corrupted and cut back.
 
-    The result depends on the arguments alone. Random states are left as they were, though no other thread may draw from
-    NumPy's global generator meanwhile.
+    The result depends on the arguments alone. Random states are restored, but no other thread may draw from NumPy's
+    global generator meanwhile.
 
     Args:
-        image: is left as it is.
-        name: one of ``CORRUPTIONS``.
-        severity: 1 to 5.
-        seed: of what is random in it.
+        image: Image to corrupt; it is not modified.
+        name: Name of the corruption, one of ``CORRUPTIONS``.
+        severity: Strength, from 1 to 5.
+        seed: Seed of the corruption's random draws, from 0 to 2³² − 1.
 
     Shape:
-        uint8 3 h w -> uint8 3 h w.
+        - Input: uint8, 3 h w
+        - Returns: uint8, 3 h w
 
     Raises:
-        ValueError: there is no such corruption or severity, or the image has another shape.
-        TypeError: the image is not uint8.
-        ImportError: imagecorruptions is not installed; the extra ``robustness`` brings it.
+        ValueError: If there is no such corruption or severity, or the image has another shape.
+        TypeError: If the image is not uint8, or an argument has another type.
+        ImportError: If imagecorruptions is not installed; the extra ``robustness`` brings it.
 
     Example:
         >>> gray = torch.full((3, 64, 32), 128, dtype=torch.uint8)
@@ -148,8 +155,8 @@ def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor
     """
     _check_image(image)
     check_choice("name", name, CORRUPTIONS)
-    _check_severity("severity", severity)
-    require(is_whole(seed) and 0 <= seed < 2**32, "seed", "be a whole number from 0 to 2³² − 1", seed)
+    severity = _check_severity("severity", severity)
+    seed = check_integer("seed", seed, least=0, most=2**32 - 1)
     height, width = image.shape[-2:]
     pixels = np.asarray(_to_pillow(image))
     margins = ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0))
@@ -206,6 +213,5 @@ def _check_image(image: Tensor) -> None:
     require(image.dtype == torch.uint8, "image", "be uint8", image.dtype, error=TypeError)
 
 
-def _check_severity(argument: str, severity: int) -> None:
-    whole = is_whole(severity) and 1 <= severity <= 5
-    require(whole, argument, "be a whole number from 1 to 5", severity)
+def _check_severity(argument: str, severity: int) -> int:
+    return check_integer(argument, severity, least=1, most=5)

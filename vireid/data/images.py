@@ -4,137 +4,211 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from vireid._checks import require
+from vireid._checks import check_callable, check_integer, check_number, check_type, require
 from vireid.modality import Modality
 
 Transform = Callable[[Tensor], Tensor]
 
 
-class Record(NamedTuple):
-    """One image of a data set: where it is, whom it shows, and which camera of which modality took it."""
-
+class _Fields(NamedTuple):
     path: Path
     identity: int
     camera: int
     modality: Modality
 
 
-class PersonImages(Dataset[tuple[Tensor, int, int]]):
-    """The images of records with what evaluation needs of them: (image, identity, camera).
+class Record(_Fields):
+    """Name one image of a data set: its file, the person it shows, and the camera and modality that took it.
+
+    The fields are brought to their types, so that ``Record("0001.jpg", 2, 1, "visible").modality`` is
+    ``Modality.VISIBLE``.
 
     Args:
-        records: which images.
-        transform: from a uint8 image, 3 h w, to the network's input.
-        corruption: what is done to an image before, such as :class:`RandomCorruption`; it is given the image and a text
-            that names it, the same in every list of records.
+        path: File of the image.
+        identity: Number of the person.
+        camera: Number of the camera.
+        modality: ``"visible"`` or ``"infrared"``.
 
     Raises:
-        ValueError: there is no record, or (when it is taken) an image cannot be read.
+        ValueError: If ``modality`` is neither.
+        TypeError: If ``path`` is no path, or a number is no integer.
+
+    Example:
+        >>> Record("cam1/0002/0001.jpg", 2, 1, "visible").modality
+        <Modality.VISIBLE: 'visible'>
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, path: str | os.PathLike[str], identity: int, camera: int, modality: Modality | str) -> Record:
+        """Bring the fields to their types."""
+        _check_path(path)
+        fields = check_integer("identity", identity), check_integer("camera", camera), Modality.of(modality)
+        return super().__new__(cls, path if isinstance(path, Path) else Path(path), *fields)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Record:  # type: ignore[override]
+        return cls(*iterable)  # `_replace` comes through here
+
+
+class Pair(NamedTuple):
+    """Index a visible and an infrared image of one identity in :class:`PairedImages`.
+
+    Args:
+        visible: Index of the visible image.
+        infrared: Index of the infrared image.
+        seed: Seed of the pair's augmentations, which are then the same in any process. Without it they are drawn from
+            torch's global generator as it stands.
+    """
+
+    visible: int
+    infrared: int
+    seed: int | None = None
+
+
+class PersonImages(Dataset[tuple[Tensor, int, int]]):
+    """Read the images of records for evaluation: (image, identity, camera).
+
+    Args:
+        records: Images to read.
+        transform: Function from a uint8 image, 3 h w, to the network's input; without it the image is given as read.
+        corruption: Function applied to each image before the transform, such as :class:`RandomCorruption`. It takes the
+            image and a string that names it, the same in every list of records.
+        value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
+
+    Raises:
+        ValueError: If there is no record, or (on access) an image cannot be read.
+        TypeError: If an argument has another type.
     """
 
     def __init__(
         self,
         records: Sequence[Record],
-        transform: Transform,
+        transform: Transform | None = None,
         *,
         corruption: Callable[[Tensor, str], Tensor] | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
-        require(len(records) > 0, "records", "hold an image", len(records))
-        self.records = list(records)
+        self.records = _check_records(records)
+        require(len(self.records) > 0, "records", "hold an image", 0)
+        for argument, function in {"transform": transform, "corruption": corruption}.items():
+            if function is not None:
+                check_callable(argument, function, "be None or callable")
         self.transform = transform
         self.corruption = corruption
+        self.value_range = _check_range(value_range)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         record = self.records[index]
-        image = read_image(record.path)
+        image = read_image(record.path, value_range=self.value_range)
         if self.corruption is not None:
             image = self.corruption(image, _key(record))
-        return self.transform(image), record.identity, record.camera
+        return image if self.transform is None else self.transform(image), record.identity, record.camera
 
     def fingerprint(self) -> str:
-        """A text that changes with the files (their names, sizes and times), the order, and what is done to them.
+        """Return a string that changes with the files (names, sizes, times), their order, and how they are processed.
 
         Raises:
-            FileNotFoundError: a file is missing.
-            TypeError: the transform or the corruption cannot be pickled.
+            FileNotFoundError: If a file is missing.
+            TypeError: If the transform or the corruption cannot be pickled.
         """
         digest = hashlib.sha256()
         for record in self.records:
             status = record.path.stat()
-            digest.update(f"{record.path.name} {_key(record)} {status.st_size} {status.st_mtime_ns}\n".encode())
+            line = f"{record.path.name} {_key(record)} {status.st_size} {status.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogatepass"))  # names that are not UTF-8
         try:
-            digest.update(_same_in_every_process((self.transform, self.corruption)))
+            digest.update(_same_in_every_process((self.transform, self.corruption, self.value_range)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(f"transform must be something that pickle can save, got {self.transform!r}.") from error
         return digest.hexdigest()
 
 
 class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
-    """Pairs of a visible and an infrared image of one identity, for training: (visible, infrared, label).
+    """Read pairs of a visible and an infrared image of one identity for training: (visible, infrared, label).
 
-    It is indexed by pairs of indices, which :class:`CrossModalityIdentitySampler` draws. Labels number the identities
-    from 0 in ascending order.
+    It is indexed by pairs of indices, which :class:`CrossModalityIdentitySampler` draws. The sampler's pairs carry a
+    seed each, so that the augmentations depend neither on the number of workers nor on the process. This holds for
+    draws from torch's global CPU generator; a transform that draws from ``random`` or NumPy is left to its own.
+    Labels number the identities from 0 in ascending order.
 
     Args:
-        records: images of both modalities.
-        visible_transform: from a uint8 image, 3 h w, to the network's input.
-        infrared_transform: likewise, of the infrared images.
+        records: Images of both modalities.
+        visible_transform: Function from a uint8 visible image, 3 h w, to the network's input.
+        infrared_transform: Function from a uint8 infrared image, 3 h w, to the network's input.
+        value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
 
     Attributes:
-        visible_identities: the label of every visible image, an int64 tensor.
-        infrared_identities: likewise, of the infrared images.
-        num_identities: number of labels.
+        visible_identities: Label of every visible image, an int64 tensor.
+        infrared_identities: Label of every infrared image, an int64 tensor.
+        num_identities: Number of labels.
 
     Raises:
-        ValueError: a modality has no image, or (when it is taken) a pair shows two identities or an image cannot be
-            read.
-        TypeError: (when it is taken) the index is no pair.
+        ValueError: If a modality has no image, or (on access) a pair shows two identities or an image cannot be read.
+        TypeError: If an argument has another type, or (on access) the index is no pair.
     """
 
-    def __init__(self, records: Sequence[Record], visible_transform: Transform, infrared_transform: Transform) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        visible_transform: Transform,
+        infrared_transform: Transform,
+        *,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        records = _check_records(records)
         self.visible = [record for record in records if record.modality is Modality.VISIBLE]
         self.infrared = [record for record in records if record.modality is Modality.INFRARED]
         counts = (len(self.visible), len(self.infrared))
         require(min(counts) > 0, "records", "hold visible and infrared images", counts)
+        check_callable("visible_transform", visible_transform)
+        check_callable("infrared_transform", infrared_transform)
         self.visible_transform = visible_transform
         self.infrared_transform = infrared_transform
+        self.value_range = _check_range(value_range)
         labels = {identity: i for i, identity in enumerate(sorted({record.identity for record in records}))}
         self.visible_identities = torch.tensor([labels[record.identity] for record in self.visible])
         self.infrared_identities = torch.tensor([labels[record.identity] for record in self.infrared])
         self.num_identities = len(labels)
 
     def __len__(self) -> int:
-        """The number of images of the modality that has more."""
+        """Return the number of images of the larger modality."""
         return max(len(self.visible), len(self.infrared))
 
-    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, pair: Pair | tuple[int, int]) -> tuple[Tensor, Tensor, int]:
         rule, remedy = "be (visible index, infrared index)", "Its data loader needs a batch_sampler that draws pairs."
-        require(isinstance(pair, (tuple, list)) and len(pair) == 2, "pair", rule, pair, remedy, error=TypeError)
-        visible, infrared = self.visible[pair[0]], self.infrared[pair[1]]
+        is_pair = isinstance(pair, Pair) or (isinstance(pair, (tuple, list)) and len(pair) == 2)
+        require(is_pair, "pair", rule, pair, remedy, error=TypeError)
+        pair = Pair(*pair)
+        visible, infrared = self.visible[pair.visible], self.infrared[pair.infrared]
         rule = "index images of one identity"
         require(visible.identity == infrared.identity, "pair", rule, (visible.identity, infrared.identity))
-        return (
-            self.visible_transform(read_image(visible.path)),
-            self.infrared_transform(read_image(infrared.path)),
-            int(self.visible_identities[pair[0]]),
-        )
+        images = [read_image(record.path, value_range=self.value_range) for record in (visible, infrared)]
+        with torch.random.fork_rng(devices=[], enabled=pair.seed is not None):
+            if pair.seed is not None:
+                torch.default_generator.manual_seed(pair.seed)  # torch.manual_seed would seed CUDA as well
+            augmented = self.visible_transform(images[0]), self.infrared_transform(images[1])
+        return *augmented, int(self.visible_identities[pair.visible])
 
 
 class _StablePickler(pickle.Pickler):
-    """Pickles for comparison only: torch writes a tensor's address, and a module's sets come in any order."""
+    """Pickle for comparison only: torch writes a tensor's address, and a module's sets come in any order."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Tensor):
@@ -152,28 +226,45 @@ def _same_in_every_process(thing: object) -> bytes:
 
 
 def _key(record: Record) -> str:
-    """What names an image, wherever its data set lies."""
+    """Name an image independently of the folder of its data set."""
     return f"{record.modality.value}/{record.camera}/{record.identity}/{record.path.name}"
 
 
-def read_image(path: Path) -> Tensor:
-    """Read an image file as RGB.
+def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float] | None = None) -> Tensor:
+    """Read an image file as 8-bit RGB, upright: an EXIF orientation is applied.
+
+    A gray image has three equal channels. Gray images with more than 8 bits (16- or 32-bit integers, floats), as
+    thermal cameras write them, are scaled linearly to 0 to 255. By default the darkest and the brightest pixel of each
+    image become 0 and 255, as in a camera's automatic gain: this keeps the contrast of raw values that use a small part
+    of their range, but the same temperature gets another gray in another image. With a fixed ``value_range`` it does
+    not; values outside become 0 or 255. Images of 8 bits a channel are never scaled.
+
+    Args:
+        path: Image file of any format that Pillow reads.
+        value_range: Values that become 0 and 255, such as ``(0, 65535)``, or the 27315 and 32315 of 0 °C and 50 °C in
+            hundredths of a kelvin; by default the least and the greatest value of the image.
 
     Shape:
-        -> 3 h w, uint8. A gray image has three equal channels.
+        - Returns: uint8, 3 h w
 
     Raises:
-        ValueError: the file is no image or a damaged one.
-        FileNotFoundError: there is no such file.
+        ValueError: If the file is no image, is damaged or holds values that are not finite.
+        FileNotFoundError: If there is no such file.
+        TypeError: If ``path`` is no path.
     """
+    _check_path(path)
+    limits = _check_range(value_range)
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened) if opened.getexif().get(_ORIENTATION, 1) != 1 else opened
+            if image.mode in _DEEP_MODES:
+                image = Image.fromarray(_to_bytes(np.asarray(image, np.float64), limits))
             bands = (image if image.mode == "RGB" else image.convert("RGB")).split()
-            planes = bytearray().join(band.tobytes() for band in bands)  # sooner than pixels, rearranged
+            planes = bytearray().join(band.tobytes() for band in bands)  # faster than rearranging pixels
             return torch.frombuffer(planes, dtype=torch.uint8).view(3, image.height, image.width)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damage
+    except Exception as error:  # what Pillow raises depends on the format and the damage
         raise ValueError(f"path must be a readable image, got {str(path)!r}. {error}") from error
 
 
@@ -211,18 +302,56 @@ def check_images(records: Iterable[Record]) -> None:
     One core reads some 3,800 images of 288×144 in a second.
 
     Args:
-        records: which images.
+        records: Images to read.
 
     Raises:
-        ValueError: images are missing or damaged; the message counts them and names the first.
+        ValueError: If images are missing or damaged; the message counts them and names the first.
+        TypeError: If ``records`` are no records.
 
     Example:
         >>> check_images([])
     """
-    damaged = []
+    records, damaged = _check_records(records), []
     for record in records:
         try:
             read_image(record.path)
         except (ValueError, FileNotFoundError) as error:
             damaged.append(str(error))
-    require(not damaged, "records", "hold readable images", f"{len(damaged)} that are not", " ".join(damaged[:1]))
+    if damaged:
+        raise ValueError(f"{len(damaged)} of {len(records)} images cannot be read, the first: {damaged[0]}")
+
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's, of gray images with more than 8 bits
+
+
+def _to_bytes(values: NDArray[np.float64], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Scale values linearly, so that the limits become 0 and 255."""
+    if not np.isfinite(values).all():
+        raise ValueError("It holds values that are not finite.")
+    low, high = limits or (values.min(), values.max())
+    scaled = (values - low) * (255 / (high - low) if high > low else 0.0)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _check_path(path: object) -> None:
+    check_type("path", path, (str, os.PathLike), "be a path")
+
+
+def _check_range(value_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value_range is None:
+        return None
+    rule = "be None or (least, greatest value) in ascending order"
+    pair = isinstance(value_range, (tuple, list)) and len(value_range) == 2
+    require(pair, "value_range", rule, value_range, error=TypeError)
+    low, high = (check_number(f"value_range[{i}]", value) for i, value in enumerate(value_range))
+    require(low < high, "value_range", rule, value_range)
+    return low, high
+
+
+def _check_records(records: Iterable[Record]) -> list[Record]:
+    check_type("records", records, Iterable, "hold records")
+    records = list(records)
+    for i, record in enumerate(records):
+        check_type(f"records[{i}]", record, Record, "be a Record")
+    return records

@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from vireid._checks import require
-
-Pair = tuple[int, int]
+from vireid._checks import check_flags, check_integer, check_type, is_integral, require
+from vireid.data.images import Pair
 
 
 class CrossModalityIdentitySampler(Sampler[list[Pair]]):
-    """Batches of P identities × K pairs; both images of a pair show one identity.
+    """Draw batches of P identities × K pairs; both images of a pair show one identity.
 
-    An epoch goes through shuffled rounds of all identities that both modalities have seen, so that they come equally
-    often up to one round; the identities of a batch are distinct. Of an identity the K visible and the K infrared
-    images are drawn without replacement; where it has fewer than K, all are taken before any is repeated. The scripts
-    of the field draw both with replacement.
+    An epoch goes through shuffled rounds of all identities that both modalities have seen, so that the numbers of their
+    appearances differ by at most one; the identities of a batch are distinct. The K visible and the K infrared images
+    of an identity are drawn without replacement; if it has fewer than K, all are taken before any is repeated. The
+    field's scripts draw with replacement.
 
-    One seed, drawn at the start, determines every epoch; each iteration is the next one. Processes that train together
-    take every ``num_replicas``-th batch each: as many as the others, none of them twice, and those of one step show
-    different identities as long as there are enough. They need the same seed.
+    One seed, drawn in the constructor, determines every epoch; each iteration is the next epoch. Each :class:`Pair`
+    carries a seed of its own, from which :class:`PairedImages` draws its augmentations in whichever worker. Processes
+    that train together take every ``num_replicas``-th batch: equally many each, none twice, and the batches of one step
+    show different identities as long as there are enough. They need the same seed.
 
     Args:
-        visible_identities: label of every visible image, n_v.
-        infrared_identities: label of every infrared image, n_r.
-        identities_per_batch: P.
-        images_per_identity: K, images of each modality.
-        replacement: draw the images of an identity with replacement, as the scripts do.
-        batches_per_epoch: of all processes together; by default ⌊max(n_v, n_r) / (P·K)⌋, at least one a process; AGW
-            takes one more. What does not divide among the processes is dropped.
-        num_replicas: number of processes that train together.
-        rank: which of them this is, from 0.
-        generator: of the seed; by default torch's global one.
+        visible_identities: Label of every visible image, n_v.
+        infrared_identities: Label of every infrared image, n_r.
+        identities_per_batch: Number of identities in a batch, P.
+        images_per_identity: Number of images of each identity and modality, K.
+        replacement: Whether the images of an identity are drawn with replacement, as the field's scripts do.
+        batches_per_epoch: Number of batches of all processes together; by default ⌊max(n_v, n_r) / (P·K)⌋, at least one
+            per process; AGW takes one more. A remainder that does not divide among the processes is dropped.
+        num_replicas: Number of processes that train together.
+        rank: Index of this process, starting at 0.
+        generator: Generator of the seed; by default torch's global one.
 
     Raises:
-        ValueError: an argument is out of its range, or fewer than P identities were seen in both modalities.
-        TypeError: the labels are not integers.
+        ValueError: If an argument is out of range, or fewer than P identities were seen in both modalities.
+        TypeError: If the labels are not integers, or an argument has another type.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> sampler = CrossModalityIdentitySampler(
         ...     [0, 0, 1], [1, 0], identities_per_batch=2, images_per_identity=1, generator=generator
         ... )
-        >>> len(sampler), [sorted(batch) for batch in sampler]
+        >>> len(sampler), [sorted((pair.visible, pair.infrared) for pair in batch) for batch in sampler]
         (1, [[(1, 1), (2, 0)]])
     """
 
@@ -68,15 +68,19 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
         visible = _images_of("visible_identities", visible_identities)
         infrared = _images_of("infrared_identities", infrared_identities)
         shared = sorted(visible.keys() & infrared.keys())
+        identities_per_batch = check_integer("identities_per_batch", identities_per_batch, least=1)
         rule = f"be at most {len(shared)}, the identities seen in both modalities"
         require(identities_per_batch <= len(shared), "identities_per_batch", rule, identities_per_batch)
-        require(identities_per_batch >= 1, "identities_per_batch", "be at least 1", identities_per_batch)
-        require(images_per_identity >= 1, "images_per_identity", "be at least 1", images_per_identity)
-        require(num_replicas >= 1, "num_replicas", "be at least 1", num_replicas)
-        require(0 <= rank < num_replicas, "rank", f"be from 0 to {num_replicas - 1}", rank)
+        images_per_identity = check_integer("images_per_identity", images_per_identity, least=1)
+        num_replicas = check_integer("num_replicas", num_replicas, least=1)
+        rank = check_integer("rank", rank, least=0, most=num_replicas - 1)
+        check_flags(replacement=replacement)
+        if generator is not None:
+            check_type("generator", generator, torch.Generator, "be None or a torch.Generator")
         if batches_per_epoch is None:
             images = max(len(visible_identities), len(infrared_identities))
             batches_per_epoch = max(num_replicas, images // (identities_per_batch * images_per_identity))
+        batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
         rule = f"be at least {num_replicas}, one for each process"
         require(batches_per_epoch >= num_replicas, "batches_per_epoch", rule, batches_per_epoch)
         self.images = [(visible[identity], infrared[identity]) for identity in shared]
@@ -90,33 +94,34 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
         self.set_epoch(0)
 
     def __len__(self) -> int:
-        """The batches of this process in a whole epoch."""
+        """Return the number of batches of this process in a whole epoch."""
         return self.batches
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Say which epoch the next iteration is, and where in it to begin: to go on where a run was interrupted.
+        """Set the next epoch and first batch, to resume an interrupted run.
 
         Args:
-            epoch: from 0; every further iteration is the next one.
-            first_batch: how many batches of the epoch this process has already had.
+            epoch: Index of the epoch, starting at 0; each further iteration is the next epoch.
+            first_batch: Number of batches of the epoch that this process has already had.
 
         Raises:
-            ValueError: the epoch is negative or has no such batch.
+            ValueError: If the epoch is negative or has no such batch.
+            TypeError: If an argument is no integer.
         """
-        require(epoch >= 0, "epoch", "be at least 0", epoch)
-        require(0 <= first_batch <= self.batches, "first_batch", f"be from 0 to {self.batches}", first_batch)
-        self.next_epoch, self.first_batch = epoch, first_batch
+        self.next_epoch = check_integer("epoch", epoch, least=0)
+        self.first_batch = check_integer("first_batch", first_batch, least=0, most=self.batches)
 
     def __iter__(self) -> Iterator[list[Pair]]:
-        """The next epoch, which begins with its first batch: data loaders ask for more iterators than they use."""
+        """Yield the next epoch, counted from its first batch on: data loaders ask for more iterators than they use."""
         epoch, first = self.next_epoch, self.first_batch
         self.set_epoch(epoch + 1)
         yield from islice(self._epoch(epoch), first * self.num_replicas + self.rank, None, self.num_replicas)
 
     def _epoch(self, epoch: int) -> Iterator[list[Pair]]:
-        """The batches of all processes, those of a step one after the other."""
-        seed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed))
+        """Yield the batches of all processes, those of a step one after the other."""
+        seeds = np.random.SeedSequence((self.seed, epoch)).generate_state(2, np.uint64)
+        generator = torch.Generator().manual_seed(int(seeds[0]))
+        pair_seeds = count(int(seeds[1]) % 2**62)
         waiting: list[int] = []
         for batch in range(self.batches * self.num_replicas):
             step = self.identities_per_batch * (self.num_replicas - batch % self.num_replicas)
@@ -126,9 +131,9 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
                 waiting += [i for i in round_ if i not in waiting] + [i for i in round_ if i in waiting]
             taken, waiting = waiting[: self.identities_per_batch], waiting[self.identities_per_batch :]
             yield [
-                pair
+                Pair(visible, infrared, next(pair_seeds))
                 for i in taken
-                for pair in zip(*(self._draw(images, generator) for images in self.images[i]), strict=True)
+                for visible, infrared in zip(*(self._draw(images, generator) for images in self.images[i]), strict=True)
             ]
 
     def _draw(self, images: Tensor, generator: torch.Generator) -> list[int]:
@@ -142,12 +147,14 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
 
 
 def _images_of(argument: str, identities: Tensor | Sequence[int]) -> dict[int, Tensor]:
-    """The indices of each identity's images."""
+    """Return the indices of each identity's images, in ascending order."""
     try:
         labels = torch.as_tensor(identities)
-    except (TypeError, ValueError) as error:  # texts, for example
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # strings, for example
         raise TypeError(f"{argument} must be integers, got {identities!r:.60}.") from error
     require(labels.ndim == 1, argument, "have shape (n,)", tuple(labels.shape))
     require(len(labels) > 0, argument, "label an image", 0)
-    require(not labels.is_floating_point(), argument, "be integers", labels.dtype, error=TypeError)
-    return {identity: (labels == identity).nonzero().flatten() for identity in set(labels.tolist())}
+    require(is_integral(labels), argument, "be integers", labels.dtype, error=TypeError)
+    found, sizes = torch.unique_consecutive(labels.sort().values, return_counts=True)
+    indices = torch.split(labels.argsort(stable=True), sizes.tolist())
+    return dict(zip(found.tolist(), indices, strict=True))
