@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn.functional import pad
 from torchvision.transforms import v2
 
@@ -118,6 +119,38 @@ def test_normalize_equals_torchvision_s():
     torch.testing.assert_close(Normalize(mean, std)(images[0]), expected[0], rtol=0, atol=1e-6)
     assert Normalize((0, 0, 0), (1, 1, 1))(images).max() == 1
     assert Normalize().state_dict() == {}
+
+
+def test_presets_take_a_mean_and_a_deviation():
+    image, values = torch.full((3, 8, 4), 51, dtype=torch.uint8), {"mean": [0.5, 0.4, 0.3], "std": (0.5, 0.5, 0.25)}
+    expected = torch.tensor([-0.6, -0.4, -0.4])[:, None, None].expand(3, 8, 4)
+    torch.testing.assert_close(create_test_transform([8, 4], **values)(image), expected)
+    for modality in ("visible", "infrared"):
+        transform = create_train_transform(modality, (8, 4), **values, padding=0, recipe="agw")
+        torch.testing.assert_close(transform(image), expected)
+
+
+def test_transforms_print_their_arguments():
+    assert str(create_train_transform("infrared", (96, 48))).splitlines() == [
+        "Sequential(",
+        "  (0): Resize(size=(96, 48), interpolation='bilinear')",
+        "  (1): RandomPadCrop(padding=3)",
+        "  (2): RandomFlip(p=0.5)",
+        "  (3): Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))",
+        "  (4): ChannelErasing(p=0.5, area=(0.02, 0.4), aspect=0.3, fill=(0.4914, 0.4822, 0.4465))",
+        "  (5): ChannelAdaptiveGray(p=0.5)",
+        ")",
+    ]
+    assert str(ChannelExchange(1)) == "ChannelExchange(p=1.0)"
+
+
+def test_views_of_a_batch_come_one_after_the_other():
+    image = torch.arange(1.0, 4.0).view(3, 1, 1, 1).expand(-1, 3, 2, 2)
+    views = torch.stack([TwoViews(nn.Identity(), torch.neg)(x) for x in image])  # as a loader stacks them
+    identities = torch.tensor([1, 2, 3])
+    flat = torch.cat(views.unbind(1))
+    assert flat[:, 0, 0, 0].tolist() == [1, 2, 3, -1, -2, -3]
+    assert torch.equal(flat[:, 0, 0, 0].abs().int(), identities.repeat(2).int())
 
 
 def test_two_views():
@@ -252,11 +285,11 @@ def test_padding_can_be_chosen():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ChannelExchange(1.5), "p must be a probability from 0 to 1, got 1.5"),
-        (lambda: ChannelAdaptiveGray(-1), "p must be a probability from 0 to 1, got -1"),
-        (lambda: ChannelErasing(2), "p must be a probability from 0 to 1, got 2"),
+        (lambda: ChannelExchange(1.5), "p must be a finite number of at least 0 and of at most 1, got 1.5"),
+        (lambda: ChannelAdaptiveGray(-1), "p must be a finite number of at least 0 and of at most 1, got -1"),
+        (lambda: ChannelErasing(2), "p must be a finite number of at least 0 and of at most 1, got 2"),
         (lambda: ChannelErasing(area=(0.5, 0.2)), r"area must be shares in ascending order, got \(0.5, 0.2\)"),
-        (lambda: ChannelErasing(aspect=3), r"aspect must lie in \(0, 1\], got 3"),
+        (lambda: ChannelErasing(aspect=3), "aspect must be a finite number of at most 1 and above 0, got 3"),
         (
             lambda: ChannelErasing()(torch.rand(1, 4, 4)),
             r"images must have shape \(3, h, w\) or \(b, 3, h, w\), got \(1,",
@@ -266,13 +299,12 @@ def test_padding_can_be_chosen():
             lambda: RandomPadCrop(4)(torch.rand(3, 8, 4)),
             r"images must be wider and higher than padding = 4, got \(8, 4\)",
         ),
-        (lambda: RandomFlip(-0.1), "p must be a probability from 0 to 1, got -0.1"),
+        (lambda: RandomFlip(-0.1), "p must be a finite number of at least 0 and of at most 1, got -0.1"),
         (lambda: create_train_transform("visible", recipe="cajj"), "recipe must be one of .* Did you mean 'caj'?"),
         (lambda: create_test_transform(interpolation="linear"), "interpolation must be .* Did you mean 'bilinear'?"),
-        (lambda: create_test_transform(288), r"size must be \(height, width\) in whole pixels, got 288"),
-        (lambda: create_test_transform((288, 0)), r"size must be \(height, width\) in whole pixels, got \(288, 0\)"),
-        (lambda: create_train_transform("visible", (9.5, 8)), r"size must be \(height, width\) in whole pixels, got"),
-        (lambda: create_train_transform("visible", padding=-1), "padding must be at least 0, got -1"),
+        (lambda: create_test_transform((288, 0)), r"size\[1\] must be an integer of at least 1, got 0"),
+        (lambda: create_train_transform("visible", (9.5, 8)), r"size\[0\] must be an integer of at least 1, got 9.5"),
+        (lambda: create_train_transform("visible", padding=-1), "padding must be an integer of at least 0, got -1"),
         (lambda: create_train_transform("thermal"), "modality must be one of 'visible', 'infrared', got 'thermal'"),
     ],
 )
@@ -287,7 +319,21 @@ def test_arithmetic_needs_floating_point(transform):
         transform(torch.zeros(3, 4, 4, dtype=torch.uint8))
 
 
+def test_empty_images_are_refused():
+    for images in (torch.zeros(3, 0, 4), torch.zeros(2, 3, 4, 0)):
+        with pytest.raises(ValueError, match=r"images must have a height and a width, got \("):
+            RandomFlip()(images)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos"])
+def test_resizing_takes_bytes(interpolation):
+    with pytest.raises(TypeError, match="images must be uint8, got torch.float32"):  # Pillow saw them as 8-bit zeros
+        create_test_transform((4, 4), interpolation=interpolation)(torch.rand(3, 8, 8))
+
+
 def test_images_are_tensors():
+    with pytest.raises(TypeError, match=r"size must be \(height, width\) in pixels, at least \(1, 1\), got 288"):
+        create_test_transform(288)
     with pytest.raises(TypeError, match="images must be a tensor, got 'Image'"):
         create_train_transform("visible")(Image.new("RGB", (10, 10)))
 

@@ -96,8 +96,7 @@ class RandomCorruption:
         """Corrupt the image named ``key``.
 
         Shape:
-            - Input: uint8, 3 h w
-            - Returns: uint8, 3 h w, of ``size`` if it is given
+            uint8 3 h w -> uint8 3 h w, of ``size`` if it is given.
         """
         _check_image(image)
         check_type("key", key, str, "be a string")
@@ -136,8 +135,7 @@ def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor
         seed: Seed of the corruption's random draws, from 0 to 2³² − 1.
 
     Shape:
-        - Input: uint8, 3 h w
-        - Returns: uint8, 3 h w
+        uint8 3 h w -> uint8 3 h w.
 
     Raises:
         ValueError: If there is no such corruption or severity, or the image has another shape.

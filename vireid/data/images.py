@@ -245,7 +245,7 @@ def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float]
             hundredths of a kelvin; by default the least and the greatest value of the image.
 
     Shape:
-        - Returns: uint8, 3 h w
+        -> 3 h w, uint8.
 
     Raises:
         ValueError: If the file is no image, is damaged or holds values that are not finite.

@@ -1,38 +1,40 @@
-"""Augmentations of the field, as transforms in the manner of torchvision's v2, and presets made of them.
+"""The field's augmentations, as transforms in the style of torchvision's v2, and presets composed of them.
 
-The random draws come from torch's global generator, which the data loader seeds in every worker. Every class takes
-single images, 3 h w, or batches, b 3 h w, on any device; every image of a batch gets draws of its own.
+The random draws come from torch's global generator, which :class:`PairedImages` seeds for each pair. Every class takes
+single images, 3 h w, or batches, b 3 h w, on any device; each image of a batch is drawn for separately.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 
-from vireid._checks import check_choice, check_tensor, is_whole, require
+from vireid._checks import check_callable, check_choice, check_integer, check_number, check_size, check_tensor, require
 from vireid.modality import Modality
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Channels = tuple[float, float, float]
 
 
 class RandomPadCrop(nn.Module):
-    """Surround the image with zeros and cut its own size out of the result: a random shift.
+    """Shift the image at random: pad it with zeros and crop its own size from the result.
 
     Args:
-        padding: pixels of zeros on every side; the field's 10 at a height of 288.
+        padding: Number of zero pixels on every side; the field takes 10 at a height of 288.
 
     Shape:
         … 3 h w -> … 3 h w.
 
     Raises:
-        ValueError: ``padding`` is negative or exceeds a side of the image, or the input is no image of three channels.
+        ValueError: If ``padding`` is negative or exceeds a side of the image, or the input has not three channels.
+        TypeError: If ``padding`` is no integer, or the input is no tensor.
 
     Example:
         >>> RandomPadCrop(2)(torch.rand(5, 3, 8, 4)).shape
@@ -41,8 +43,11 @@ class RandomPadCrop(nn.Module):
 
     def __init__(self, padding: int = 10) -> None:
         super().__init__()
-        require(padding >= 0, "padding", "be at least 0", padding)
-        self.padding = padding
+        self.padding = check_integer("padding", padding, least=0)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"padding={self.padding}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Shift … 3 h w."""
@@ -69,13 +74,14 @@ class RandomFlip(nn.Module):
     """Mirror the image from left to right.
 
     Args:
-        p: probability of doing so.
+        p: Probability of mirroring an image.
 
     Shape:
         … 3 h w -> … 3 h w.
 
     Raises:
-        ValueError: ``p`` is no probability, or the input is no image of three channels.
+        ValueError: If ``p`` is no probability, or the input has not three channels.
+        TypeError: If ``p`` is no number, or the input is no tensor.
 
     Example:
         >>> RandomFlip(p=1.0)(torch.arange(3.0).expand(3, 1, 3))[0]
@@ -84,8 +90,11 @@ class RandomFlip(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        _check_probability(p)
-        self.p = p
+        self.p = check_number("p", p, least=0, most=1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"p={self.p}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Mirror … 3 h w."""
@@ -97,20 +106,20 @@ class RandomFlip(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Turn bytes into numbers of mean 0 and standard deviation 1 over ImageNet.
+    """Scale bytes to [0, 1], subtract a mean and divide by a standard deviation, by default those of ImageNet.
 
-    Equal to torchvision's ``ToDtype(torch.float32, scale=True)`` and ``Normalize`` but for rounding.
+    The result equals that of torchvision's ``ToDtype(torch.float32, scale=True)`` and ``Normalize`` up to rounding.
 
     Args:
-        mean: of each channel, of values from 0 to 1.
-        std: likewise.
+        mean: Mean of each channel, of values from 0 to 1.
+        std: Standard deviation of each channel, of values from 0 to 1.
 
     Shape:
         uint8 … 3 h w -> float32 … 3 h w.
 
     Raises:
-        ValueError: the input is no image of three channels.
-        TypeError: the input is not uint8.
+        ValueError: If ``mean`` or ``std`` are not three finite values, or the input has not three channels.
+        TypeError: If the input is not uint8.
 
     Example:
         >>> Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))(torch.zeros(3, 1, 1, dtype=torch.uint8))[0]
@@ -120,35 +129,39 @@ class Normalize(nn.Module):
     factor: Tensor
     offset: Tensor
 
-    def __init__(
-        self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD
-    ) -> None:
+    def __init__(self, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> None:
         super().__init__()
-        deviation = torch.tensor(std, dtype=torch.float64)[:, None, None]
-        average = torch.tensor(mean, dtype=torch.float64)[:, None, None]
+        self.mean = _check_channels("mean", mean)
+        self.std = _check_channels("std", std, above=0.0)
+        average, deviation = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (self.mean, self.std))
         self.register_buffer("factor", (1 / (255 * deviation)).float(), persistent=False)
         self.register_buffer("offset", (-average / deviation).float(), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"mean={self.mean}, std={self.std}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise … 3 h w."""
         _check_images(images)
-        require(images.dtype == torch.uint8, "images", "be uint8", images.dtype, error=TypeError)
+        _check_bytes(images)
         device = images.device
         numbers = images.to(torch.float32, memory_format=torch.contiguous_format)
         return numbers.mul_(self.factor.to(device)).add_(self.offset.to(device))  # faster than addcmul
 
 
 class ChannelExchange(nn.Module):
-    """Replace all channels by one of them, drawn anew for every image, so that colour tells nothing.
+    """Replace all channels by one of them, drawn for each image, to remove the colour.
 
     Args:
-        p: probability of doing so. CAJ trains on every visible image twice, as it is and exchanged (p = 1).
+        p: Probability of changing an image. CAJ trains on every visible image twice, unchanged and exchanged (p = 1).
 
     Shape:
         … 3 h w -> … 3 h w.
 
     Raises:
-        ValueError: ``p`` is no probability, or the input is no image of three channels.
+        ValueError: If ``p`` is no probability, or the input has not three channels.
+        TypeError: If ``p`` is no number, or the input is no tensor.
 
     Example:
         >>> exchanged = ChannelExchange(p=1.0)(torch.rand(3, 8, 4))
@@ -161,8 +174,11 @@ class ChannelExchange(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        _check_probability(p)
-        self.p = p
+        self.p = check_number("p", p, least=0, most=1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"p={self.p}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Exchange the channels of … 3 h w."""
@@ -174,17 +190,17 @@ class ChannelExchange(nn.Module):
 class ChannelAdaptiveGray(nn.Module):
     """Take red, green or blue for all channels with probability ¼ each, or else gray with probability ``p``.
 
-    Gray is 0.2989 R + 0.587 G + 0.114 B of the values as they come, normalised ones included, as CAJ computes it.
+    Gray is 0.2989 R + 0.587 G + 0.114 B of the given values, normalised or not, as in CAJ.
 
     Args:
-        p: probability of gray in the remaining quarter; CAJ's 0.5 leaves one image in eight as it is.
+        p: Probability of gray in the remaining quarter; CAJ's 0.5 leaves one image in eight unchanged.
 
     Shape:
         … 3 h w -> … 3 h w.
 
     Raises:
-        ValueError: ``p`` is no probability, or the input is no image of three channels.
-        TypeError: the input is not floating point.
+        ValueError: If ``p`` is no probability, or the input has not three channels.
+        TypeError: If ``p`` is no number, or the input is not floating point.
 
     Example:
         >>> gray = ChannelAdaptiveGray(p=1.0)(torch.rand(3, 8, 4))
@@ -197,8 +213,11 @@ class ChannelAdaptiveGray(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        _check_probability(p)
-        self.p = p
+        self.p = check_number("p", p, least=0, most=1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"p={self.p}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Exchange the channels of … 3 h w or make them gray."""
@@ -211,23 +230,23 @@ class ChannelAdaptiveGray(nn.Module):
 
 
 class ChannelErasing(nn.Module):
-    """Fill a rectangle with a constant colour: random erasing as CAJ parametrises it.
+    """Fill a rectangle with a constant colour: random erasing with CAJ's parameters.
 
-    A rectangle that does not fit into the image, one in twenty at 288×144, is shrunk to its side where CAJ draws
-    another. It is applied to normalised values, and so is the fill.
+    A rectangle that exceeds the image, one in twenty at 288×144, is cut to the image's side; CAJ draws another one
+    instead. CAJ applies it to normalised values and does not normalise the fill.
 
     Args:
-        p: probability of erasing.
-        area: least and greatest share of the image.
-        aspect: least ratio of height to width; the greatest is its inverse.
-        fill: value of each channel in the rectangle.
+        p: Probability of erasing.
+        area: Least and greatest share of the image that is erased.
+        aspect: Least ratio of height to width, in (0, 1]; the greatest is its inverse.
+        fill: Value of each channel in the rectangle.
 
     Shape:
         … 3 h w -> … 3 h w.
 
     Raises:
-        ValueError: an argument is out of its range, or the input is no image of three channels.
-        TypeError: the input is not floating point.
+        ValueError: If an argument is out of range, or the input has not three channels.
+        TypeError: If the input is not floating point, or an argument has another type.
 
     Example:
         >>> erased = ChannelErasing(p=1.0)(torch.zeros(3, 96, 48))
@@ -245,17 +264,21 @@ class ChannelErasing(nn.Module):
         *,
         area: tuple[float, float] = (0.02, 0.4),
         aspect: float = 0.3,
-        fill: tuple[float, float, float] = (0.4914, 0.4822, 0.4465),
+        fill: Channels = (0.4914, 0.4822, 0.4465),
     ) -> None:
         super().__init__()
-        _check_probability(p)
-        require(0 < area[0] <= area[1] <= 1, "area", "be shares in ascending order", area)
-        require(0 < aspect <= 1, "aspect", "lie in (0, 1]", aspect)
-        require(len(fill) == 3, "fill", "have a value for each of 3 channels", fill)
-        self.p = p
-        self.area = area
-        self.aspect = aspect
-        self.fill = fill
+        self.p = check_number("p", p, least=0, most=1)
+        pair = isinstance(area, (tuple, list)) and len(area) == 2
+        require(pair, "area", "be (least, greatest) share", area, error=TypeError)
+        least, greatest = (check_number(f"area[{i}]", share, above=0, most=1) for i, share in enumerate(area))
+        require(least <= greatest, "area", "be shares in ascending order", area)
+        self.area = least, greatest
+        self.aspect = check_number("aspect", aspect, above=0, most=1)
+        self.fill = _check_channels("fill", fill)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        return f"p={self.p}, area={self.area}, aspect={self.aspect}, fill={self.fill}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Erase a rectangle of … 3 h w."""
@@ -278,17 +301,22 @@ class ChannelErasing(nn.Module):
 
 
 class TwoViews(nn.Module):
-    """Two augmentations of the same image, one behind the other: CAJ's doubled visible view.
+    """Augment an image twice: CAJ's doubled visible view.
 
-    A loader's batch of them, b 2 3 h w, becomes 2·b images with ``flatten(0, 1)``; their identities are
-    ``identities.repeat_interleave(2)``.
+    A loader stacks the results to b 2 3 h w. ``torch.cat(views.unbind(1))`` makes them 2·b images, all first views and
+    then all second ones, as CAJ's code has them; their identities are ``identities.repeat(2)``. With
+    ``flatten(0, 1)`` the views of an image would be neighbours, and their identities ``repeat_interleave(2)``.
 
     Args:
-        first: the augmentation of the first view.
-        second: that of the second.
+        first: Augmentation of the first view.
+        second: Augmentation of the second view.
 
     Shape:
         … 3 h w -> … 2 3 h w.
+
+    Raises:
+        ValueError: If the input has not three channels.
+        TypeError: If a view is not callable, or the input is no tensor.
 
     Example:
         >>> TwoViews(nn.Identity(), ChannelExchange(p=1.0))(torch.rand(3, 8, 4)).shape
@@ -300,11 +328,14 @@ class TwoViews(nn.Module):
 
     def __init__(self, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        check_callable("first", first)
+        check_callable("second", second)
         self.first = first
         self.second = second
 
     def forward(self, images: Tensor) -> Tensor:
         """Augment … 3 h w twice."""
+        _check_images(images)
         return torch.stack([self.first(images), self.second(images)], dim=-4)
 
 
@@ -315,6 +346,8 @@ def create_train_transform(
     modality: Modality | str,
     size: tuple[int, int] = (288, 144),
     *,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
     recipe: Literal["mun", "agw", "caj"] = "mun",
     padding: int | None = None,
     interpolation: Interpolation = "bilinear",
@@ -324,36 +357,41 @@ def create_train_transform(
     ========  ============================================  ==================================================
     recipe    visible images                                infrared images
     ========  ============================================  ==================================================
-    ``mun``   shift, flip, erase, exchange (p = 0.5)         shift, flip, erase, adaptive gray (MUN: A33)
+    ``mun``   shift, flip, erase, exchange (p = 0.5)         shift, flip, erase, adaptive gray
     ``agw``   shift, flip                                   shift, flip
     ``caj``   two views of shift, flip, erase; the second   shift, flip, erase, adaptive gray
               also exchanged (p = 1): … 2 3 height width
     ========  ============================================  ==================================================
 
+    The paper does not state its augmentation (A33 in the paper notes).
+
     Args:
-        modality: whose images, ``"visible"`` or ``"infrared"``.
+        modality: Modality of the images, ``"visible"`` or ``"infrared"``.
         size: (height, width) of the result, pixels.
-        recipe: ``"mun"``, ``"agw"`` or ``"caj"``.
-        padding: pixels of zeros around the image before the crop; by default the field's 10 at a height of 288, and
-            in proportion at others.
-        interpolation: of the change of size. The scripts of the AGW family use ``"lanczos"``, through Pillow and so
-            image by image; others are faster and work on batches of any device.
+        mean: Mean of each channel, of values from 0 to 1; many timm networks take 0.5 in place of ImageNet's.
+        std: Standard deviation of each channel, of values from 0 to 1.
+        recipe: Method, ``"mun"``, ``"agw"`` or ``"caj"``.
+        padding: Number of zero pixels around the image before the crop; by default the field's 10 at a height of 288,
+            and in proportion at others.
+        interpolation: Method of resizing. The scripts of the AGW family use ``"lanczos"``, which Pillow computes image
+            by image; ``"bilinear"`` and ``"bicubic"`` are faster and take batches on any device.
 
     Shape:
         uint8 … 3 H W -> float32 … 3 height width.
 
     Raises:
-        ValueError: no such modality, recipe or interpolation exists, or ``size`` or ``padding`` is out of its range.
+        ValueError: If there is no such modality, recipe or interpolation, or another argument is out of range.
+        TypeError: If an argument has another type.
 
     Example:
         >>> create_train_transform("visible", (96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
     check_choice("recipe", recipe, ("mun", "agw", "caj"))
-    resize = _Resize(size, interpolation)
+    resized = _Resize(size, interpolation)
     padding = round(size[0] * 10 / 288) if padding is None else padding
     visible = Modality.of(modality) is Modality.VISIBLE
-    shifted = [resize, RandomPadCrop(padding), RandomFlip(), Normalize()]
+    shifted = [resized, RandomPadCrop(padding), RandomFlip(), Normalize(mean, std)]
     if recipe == "agw":
         return nn.Sequential(*shifted)
     erased = [*shifted, ChannelErasing()]
@@ -365,44 +403,55 @@ def create_train_transform(
 
 
 def create_test_transform(
-    size: tuple[int, int] = (288, 144), *, interpolation: Interpolation = "bilinear"
+    size: tuple[int, int] = (288, 144),
+    *,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+    interpolation: Interpolation = "bilinear",
 ) -> nn.Module:
-    """Create the transform of evaluation: resize and normalise.
+    """Create the transform for evaluation: resize and normalise.
 
     Args:
         size: (height, width) of the result, pixels.
-        interpolation: as for :func:`create_train_transform`.
+        mean: Mean of each channel, of values from 0 to 1.
+        std: Standard deviation of each channel, of values from 0 to 1.
+        interpolation: Method of resizing, as for :func:`create_train_transform`.
 
     Shape:
         uint8 … 3 H W -> float32 … 3 height width.
 
     Raises:
-        ValueError: ``size`` is no height and width, or no such interpolation exists.
+        ValueError: If an argument is out of range, or there is no such interpolation.
+        TypeError: If an argument has another type.
 
     Example:
         >>> create_test_transform((96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
-    return nn.Sequential(_Resize(size, interpolation), Normalize())
+    return nn.Sequential(_Resize(size, interpolation), Normalize(mean, std))
 
 
 class _Resize(nn.Module):
     def __init__(self, size: tuple[int, int], interpolation: Interpolation) -> None:
         super().__init__()
-        _check_size(size)
+        self.size = check_size("size", size)
         check_choice("interpolation", interpolation, ("bilinear", "bicubic", "lanczos"))
-        self.size = tuple(size)
-        self.by_torch = None
-        if interpolation != "lanczos":
-            self.by_torch = v2.Resize(self.size, InterpolationMode(interpolation), antialias=True)
+        self.interpolation = interpolation
+
+    def _get_name(self) -> str:
+        return "Resize"
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, interpolation={self.interpolation!r}"
 
     def forward(self, images: Tensor) -> Tensor:
         _check_images(images)
+        _check_bytes(images)
         if images.shape[-2:] == self.size:
             return images
         resized: Tensor
-        if self.by_torch is not None:
-            resized = self.by_torch(images)
+        if self.interpolation != "lanczos":
+            resized = resize(images, [*self.size], InterpolationMode(self.interpolation), antialias=True)
             return resized
         rule, remedy = "be one image, 3 h w, for lanczos", "Other interpolations take batches."
         require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)
@@ -411,12 +460,12 @@ class _Resize(nn.Module):
 
 
 def _chance(images: Tensor, p: float) -> Tensor:
-    """True with probability ``p`` for each image, … 1 1 1."""
+    """Draw true with probability ``p`` for each image, … 1 1 1."""
     return torch.rand((*images.shape[:-3], 1, 1, 1), device=images.device) < p
 
 
 def _pick_channel(images: Tensor) -> Tensor:
-    """One channel of each image in place of all three."""
+    """Draw one channel of each image and put it in place of all three."""
     index = torch.randint(3, images.shape[:-3], device=images.device)
     picked = images[index] if images.ndim == 3 else images[torch.arange(len(images), device=images.device), index]
     return picked.unsqueeze(-3).expand_as(images)
@@ -426,6 +475,11 @@ def _check_images(images: Tensor) -> None:
     check_tensor("images", images)
     rule = "have shape (3, h, w) or (b, 3, h, w)"
     require(images.ndim in {3, 4} and images.shape[-3] == 3, "images", rule, tuple(images.shape))
+    require(min(images.shape[-2:]) > 0, "images", "have a height and a width", tuple(images.shape))
+
+
+def _check_bytes(images: Tensor) -> None:
+    require(images.dtype == torch.uint8, "images", "be uint8", images.dtype, error=TypeError)
 
 
 def _check_floating_point(images: Tensor) -> None:
@@ -433,10 +487,9 @@ def _check_floating_point(images: Tensor) -> None:
     require(images.is_floating_point(), "images", "be floating point", images.dtype, remedy, error=TypeError)
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    whole = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(n) and n > 0 for n in size)
-    require(whole, "size", "be (height, width) in whole pixels", size)
-
-
-def _check_probability(p: float) -> None:
-    require(0 <= p <= 1, "p", "be a probability from 0 to 1", p)
+def _check_channels(argument: str, values: Sequence[float], above: float | None = None) -> Channels:
+    listed = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+    require(listed, argument, "have a value for each of 3 channels", values, error=TypeError)
+    require(len(values) == 3, argument, "have a value for each of 3 channels", values)
+    red, green, blue = (check_number(f"{argument}[{i}]", value, above=above) for i, value in enumerate(values))
+    return red, green, blue
