@@ -1,32 +1,46 @@
 """Networks: the modules of MUN, its assembly, and two-stream backbones."""
 
-from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
+from vireid.models.agw import create_agw
+from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
-from vireid.models.baselines import BaselineOutput, NonLocalBlock, TwoStreamBaseline
-from vireid.models.checkpoints import load_training_state, save_training_state
+from vireid.models.baseline import BaselineOutput, TwoStreamBaseline
+from vireid.models.batchnorm import AuxiliaryBatchNorm
+from vireid.models.checkpoints import load_training_state, lock_folder, save_training_state
+from vireid.models.embedder import TwoStreamEmbedder
 from vireid.models.head import BNNeck, GeneralizedMeanPool
-from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
+from vireid.models.intermediate import (
+    IntermediateModalityNetwork,
+    MiddleModality,
+    MixedModality,
+    SyncreticModality,
+    XModality,
+)
 from vireid.models.mun import MUN, MUNOutput
-from vireid.models.statistics import OwnStatistics
+from vireid.models.non_local import NonLocalBlock
 
 __all__ = [
     "MUN",
+    "AuxiliaryBatchNorm",
     "AuxiliaryGenerator",
     "BNNeck",
     "BaselineOutput",
     "CrossModalityLearner",
     "GeneralizedMeanPool",
+    "IntermediateModalityNetwork",
     "IntraModalityLearner",
     "MUNOutput",
     "MiddleModality",
     "MixedModality",
     "NonLocalBlock",
-    "OwnStatistics",
     "SyncreticModality",
     "TwoStreamBackbone",
     "TwoStreamBaseline",
+    "TwoStreamEmbedder",
     "XModality",
+    "create_agw",
     "create_backbone",
     "load_training_state",
+    "lock_folder",
+    "pair_by_identity",
     "save_training_state",
 ]

@@ -8,29 +8,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_tensor, require
+from vireid._checks import (
+    check_identities,
+    check_integer,
+    check_like_weights,
+    check_number,
+    check_tensor,
+    require,
+    values_can_be_checked,
+)
 
 
 class IntraModalityLearner(nn.Module):
-    """Identity-aware patterns of one modality over several receptive fields (Eq. 1-5).
+    """Extract identity-aware patterns of one modality with several receptive fields (Eq. 1-5).
 
-    Two depth-wise convolutions see one half of the channels each, an inverted residual mixes them, and a learnable
-    scale in (0, 1] weighs the result. It is exactly the equations: one ReLU and no outer residual (A3). A convolution
-    that batch normalisation follows directly has no bias, since the normalisation subtracts it.
+    Two depth-wise convolutions each process one half of the channels, an inverted residual mixes them, and a learnable
+    scale in (0, 1] weights the result. The module follows the equations exactly: one ReLU and no outer residual (A3 in
+    the paper notes). A convolution directly before a batch normalisation has no bias, since the normalisation removes
+    it.
 
     Args:
-        channels: c of the feature map, even.
-        expansion: widening of the inverted residual; the paper's 4.
-        kernel_sizes: odd kernels of the first and of the second half of the channels; the paper's Eq. 2 says (5, 7),
-            its text the reverse (A2).
-        initial_scale: where I_scale starts, in (0, 1].
+        channels: Number of channels c of the feature map, even.
+        expansion: Expansion factor of the inverted residual; 4 in the paper.
+        kernel_sizes: Odd kernel sizes for the first and the second half of the channels; (5, 7) in the paper's Eq. 2,
+            the reverse in its text (A2 in the paper notes).
+        initial_scale: Initial value of I_scale, in (0, 1].
 
     Shape:
         b c h w -> b c h w.
 
     Raises:
-        ValueError: an argument is out of its range, or the input is no b c h w map of ``channels`` channels.
-        TypeError: the input has another type than the weights.
+        ValueError: If an argument is out of range, or the input is not a b c h w map with ``channels`` channels on the
+            device of the weights.
+        TypeError: If an argument or the input has the wrong type.
 
     Example:
         >>> IntraModalityLearner(16)(torch.rand(2, 16, 18, 9)).shape
@@ -49,20 +59,21 @@ class IntraModalityLearner(nn.Module):
         initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        require(channels > 0 and channels % 2 == 0, "channels", "be positive and even", channels)
-        require(expansion >= 1, "expansion", "be at least 1", expansion)
-        odd = len(kernel_sizes) == 2 and all(size > 0 and size % 2 == 1 for size in kernel_sizes)
-        require(odd, "kernel_sizes", "be two odd sizes", kernel_sizes)
+        channels = check_integer("channels", channels, least=2)
+        require(channels % 2 == 0, "channels", "be even", channels)
+        expansion = check_integer("expansion", expansion, least=1)
+        sizes = _check_integers("kernel_sizes", kernel_sizes)
+        require(len(sizes) == 2 and all(size % 2 for size in sizes), "kernel_sizes", "be two odd sizes", kernel_sizes)
         half, wide = channels // 2, expansion * channels
         self.channels = channels
-        self.depthwise = nn.ModuleList(_depthwise(half, size) for size in kernel_sizes)
+        self.depthwise = nn.ModuleList(_depthwise(half, size) for size in sizes)
         self.expand = nn.Sequential(nn.BatchNorm2d(channels), nn.Conv2d(channels, wide, 1))
         self.spatial = _depthwise(wide, 3)
         self.reduce = nn.Sequential(nn.BatchNorm2d(wide), nn.Conv2d(wide, channels, 1))
         self.scale = UnitScale(channels, initial_scale)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """F^m -> F̂^m."""
+        """Compute F̂^m from F^m."""
         _check_map("feature_map", feature_map, self.channels, self.scale.weight)
         halves = feature_map.chunk(2, dim=1)  # Eq. 1
         fields = torch.cat([conv(half) for conv, half in zip(self.depthwise, halves, strict=True)], dim=1)  # Eq. 2
@@ -73,26 +84,28 @@ class IntraModalityLearner(nn.Module):
 
 
 class CrossModalityLearner(nn.Module):
-    """The auxiliary feature map from what both modalities share at several scales (Eq. 6-9).
+    """Fuse the patterns of both modalities at several scales into the auxiliary feature map (Eq. 6-9).
 
-    Each modality is average-pooled by every ratio and rebuilt to h w by one transposed convolution per ratio that both
-    modalities share; the 2n maps are fused by a point-wise convolution and weighed by a learnable scale in (0, 1].
-    Ratios are down-sampling factors (A5). Where one does not divide h or w, or exceeds it, the last cell averages what
-    is left of the map and the rebuilt map is cropped (A6). The transposed convolutions start at the scale of what an
-    output pixel really sums, c inputs, where PyTorch's default assumes c·r² (A8).
+    Each modality is average-pooled with every ratio and restored to h w by one transposed convolution per ratio, shared
+    by both modalities. A point-wise convolution fuses the 2n maps, and a learnable scale in (0, 1] weights the result.
+    Ratios are down-sampling factors (A5 in the paper notes). If a ratio does not divide h or w, the last cell averages
+    the rest of the map and the restored map is cropped (A6). The transposed convolutions are initialised for the c
+    inputs that an output pixel sums; PyTorch's default assumes c·r² (A8).
 
     Args:
-        channels: c of the feature maps.
-        pooling_ratios: down-sampling factors, at least one; the paper's (2, 4, 6, 12).
-        groups: of the transposed convolutions: 1 mixes all channels, ``channels`` makes them depth-wise (A7).
-        initial_scale: where C_scale starts, in (0, 1].
+        channels: Number of channels c of the feature maps.
+        pooling_ratios: Down-sampling factors, at least one; (2, 4, 6, 12) in the paper.
+        groups: Number of groups of the transposed convolutions: 1 mixes all channels, ``channels`` makes them
+            depth-wise (A7 in the paper notes).
+        initial_scale: Initial value of C_scale, in (0, 1].
 
     Shape:
         b c h w, b c h w -> b c h w.
 
     Raises:
-        ValueError: an argument is out of its range, or the inputs are no two b c h w maps of one shape.
-        TypeError: an input has another type than the weights.
+        ValueError: If an argument is out of range, or the inputs are not two b c h w maps of one shape on the device of
+            the weights.
+        TypeError: If an argument or an input has the wrong type.
 
     Example:
         >>> learner = CrossModalityLearner(16, pooling_ratios=(2, 3))
@@ -112,10 +125,10 @@ class CrossModalityLearner(nn.Module):
         initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        require(channels > 0, "channels", "be positive", channels)
-        ratios = tuple(pooling_ratios)
-        require(len(ratios) > 0 and min(ratios, default=0) > 0, "pooling_ratios", "be positive factors", ratios)
-        require(groups > 0 and channels % groups == 0, "groups", f"divide channels ({channels})", groups)
+        channels = check_integer("channels", channels, least=1)
+        ratios = _check_integers("pooling_ratios", pooling_ratios)
+        groups = check_integer("groups", groups, least=1)
+        require(channels % groups == 0, "groups", f"divide channels ({channels})", groups)
         self.channels = channels
         self.pyramid = nn.ModuleList(nn.AvgPool2d(ratio, ceil_mode=True, count_include_pad=False) for ratio in ratios)
         self.rebuild = nn.ModuleList(_upsampling(channels, ratio, groups) for ratio in ratios)
@@ -124,7 +137,7 @@ class CrossModalityLearner(nn.Module):
         self.scale = UnitScale(channels, initial_scale)
 
     def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
-        """F̂^v, F̂^r -> F^a."""
+        """Compute F^a from F̂^v and F̂^r."""
         _check_pair(visible_map, infrared_map, self.channels, self.scale.weight)
         height, width = visible_map.shape[2:]
         both = torch.cat([visible_map, infrared_map])  # (m b) c h w
@@ -138,26 +151,27 @@ class CrossModalityLearner(nn.Module):
 
 
 class AuxiliaryGenerator(nn.Module):
-    """The auxiliary modality F^a of same-identity pairs: two intra- and one cross-modality learner (Fig. 3).
+    """Generate the auxiliary modality F^a from same-identity pairs, with two intra- and one cross-modality learner.
 
-    Index j of both maps must show the same identity (A10). The generator serves training only; nothing of it is
-    needed for retrieval. At c = 256 and the paper's ratios it has 14,730,240 weights and costs 5.53 GMAC per pair of
-    72×36 maps.
+    This is Fig. 3 of the paper. Index j of both maps must show the same identity (A10 in the paper notes);
+    :func:`pair_by_identity` pairs a batch that is in another order. The generator is used in training only. With
+    c = 256 and the paper's ratios it has 14,730,240 weights and costs 5.53 GMAC per pair of 72×36 maps.
 
     Args:
-        channels: c of the feature maps, even.
-        pooling_ratios: of the cross-modality learner; the paper's (2, 4, 6, 12).
-        expansion: of the intra-modality learners; the paper's 4.
-        kernel_sizes: of the intra-modality learners; the paper's (5, 7).
-        groups: of the transposed convolutions; 1 in the paper's reading.
-        initial_scale: where I_scale and C_scale start, in (0, 1].
+        channels: Number of channels c of the feature maps, even.
+        pooling_ratios: Down-sampling factors of the cross-modality learner; (2, 4, 6, 12) in the paper.
+        expansion: Expansion factor of the intra-modality learners; 4 in the paper.
+        kernel_sizes: Kernel sizes of the intra-modality learners; (5, 7) in the paper.
+        groups: Number of groups of the transposed convolutions; 1 in our reading of the paper.
+        initial_scale: Initial value of I_scale and C_scale, in (0, 1].
 
     Shape:
-        b c h w, b c h w -> b c h w.
+        b c h w, b c h w -> b c h w; identities b.
 
     Raises:
-        ValueError: an argument is out of its range, or the inputs are no two b c h w maps of one shape.
-        TypeError: an input has another type than the weights.
+        ValueError: If an argument is out of range, the inputs are not two b c h w maps of one shape on the device of
+            the weights, or a pair has two identities. Identities on a GPU are not read, which would wait for it.
+        TypeError: If an argument or an input has the wrong type.
 
     Example:
         >>> generator = AuxiliaryGenerator(channels=16)
@@ -188,38 +202,96 @@ class AuxiliaryGenerator(nn.Module):
             channels, pooling_ratios=pooling_ratios, groups=groups, initial_scale=initial_scale
         )
 
-    def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
-        """F^v, F^r -> F^a."""
+    def forward(
+        self,
+        visible_map: Tensor,
+        infrared_map: Tensor,
+        *,
+        visible_identities: Tensor | None = None,
+        infrared_identities: Tensor | None = None,
+    ) -> Tensor:
+        """Compute F^a from F^v and F^r.
+
+        Args:
+            visible_map: Feature map F^v at the cut of the backbone.
+            infrared_map: Feature map F^r at the cut of the backbone.
+            visible_identities: Identities of the visible maps, to check the pairs.
+            infrared_identities: Identities of the infrared maps; required if those of the visible maps are given.
+        """
         _check_pair(visible_map, infrared_map, self.cross_learner.channels, self.cross_learner.scale.weight)
+        if visible_identities is not None or infrared_identities is not None:
+            _check_same_identities(visible_identities, infrared_identities, visible_map)
         auxiliary_map: Tensor = self.cross_learner(
             self.visible_learner(visible_map), self.infrared_learner(infrared_map)
         )
         return auxiliary_map
 
 
-class UnitScale(nn.Module):
-    """One learnable factor per channel, kept in (0, 1]: the paper's I_scale and C_scale (A4).
+def pair_by_identity(identities: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of the visible and of the infrared images of a batch so that index j of both is one identity.
 
-    The factor is the weight clamped to the interval; a gradient that would push a weight further out is dropped and
-    one that leads back in passes, so that no channel is stuck at an end.
+    Use it for batches whose order does not pair the modalities, such as alternating or shuffled ones. Both modalities
+    must have the same number of images of each identity. Pairs are ordered by identity; nothing waits for a GPU.
 
     Args:
-        channels: c.
-        initial: where all factors start, in (0, 1].
+        identities: Identities of the batch, in any order.
+        infrared: True for the infrared and False for the visible images of the batch.
+
+    Shape:
+        b, b -> b/2, b/2.
+
+    Raises:
+        ValueError: If an identity has another number of images in one modality than in the other. On a GPU, where the
+            identities are not read, only an odd batch is an error.
+        TypeError: If the identities are not integers, or ``infrared`` is not boolean.
+
+    Example:
+        >>> identities, infrared = torch.tensor([7, 7, 3, 3]), torch.tensor([False, True, True, False])
+        >>> pair_by_identity(identities, infrared)
+        (tensor([3, 0]), tensor([2, 1]))
+    """
+    check_tensor("identities", identities)
+    require(identities.ndim == 1, "identities", "have shape (b,)", tuple(identities.shape))
+    check_identities("identities", identities, identities)
+    check_tensor("infrared", infrared)
+    require(infrared.dtype == torch.bool, "infrared", "be boolean", infrared.dtype, error=TypeError)
+    same = infrared.shape == identities.shape and infrared.device == identities.device
+    rule = f"have shape {tuple(identities.shape)} on {identities.device} like identities"
+    require(same, "infrared", rule, f"{tuple(infrared.shape)} on {infrared.device}")
+    rows = identities.argsort(stable=True)
+    rows = rows[infrared[rows].to(torch.uint8).argsort(stable=True)]  # visible first, each modality by identity
+    visible_rows, infrared_rows = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    paired = len(visible_rows) == len(infrared_rows)
+    if paired and values_can_be_checked(identities):
+        paired = not infrared[visible_rows].any() and torch.equal(identities[visible_rows], identities[infrared_rows])
+    rule = "have as many visible as infrared images of each identity"
+    require(paired, "identities", rule, identities if values_can_be_checked(identities) else tuple(identities.shape))
+    return visible_rows, infrared_rows
+
+
+class UnitScale(nn.Module):
+    """Scale each channel by a learnable factor in (0, 1]: the paper's I_scale and C_scale (A4 in the paper notes).
+
+    The factor is the weight clamped to the interval. A gradient that would push the weight further out is dropped, one
+    that leads back in passes, so no channel gets stuck at an end.
+
+    Args:
+        channels: Number of channels c.
+        initial_scale: Initial value of all factors, in (0, 1].
 
     Shape:
         b c h w -> b c h w.
 
     Raises:
-        ValueError: ``initial`` lies outside (0, 1].
+        ValueError: If ``initial_scale`` is outside (0, 1].
     """
 
     smallest = 1e-6
 
-    def __init__(self, channels: int, initial: float = 1.0) -> None:
+    def __init__(self, channels: int, initial_scale: float = 1.0) -> None:
         super().__init__()
-        require(0 < initial <= 1, "initial_scale", "lie in (0, 1]", initial)
-        self.weight = nn.Parameter(torch.full((channels,), float(initial)))
+        initial_scale = check_number("initial_scale", initial_scale, above=0, most=1)
+        self.weight = nn.Parameter(torch.full((channels,), initial_scale))
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Scale every channel of b c h w."""
@@ -228,7 +300,7 @@ class UnitScale(nn.Module):
 
 
 class _ProjectedClamp(torch.autograd.Function):
-    """Clamp whose gradient vanishes only where a descent step would lead out of the interval."""
+    """Clamp, with a gradient that vanishes only where a descent step would lead out of the interval."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, low: float, high: float) -> Tensor:
@@ -255,14 +327,18 @@ def _upsampling(channels: int, ratio: int, groups: int) -> nn.ConvTranspose2d:
     return convolution
 
 
+def _check_integers(argument: str, values: Sequence[int]) -> tuple[int, ...]:
+    sequence = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+    require(sequence, argument, "be a sequence of integers", values, error=TypeError)
+    require(len(values) > 0, argument, "have at least one element", values)
+    return tuple(check_integer(f"{argument}[{i}]", value, least=1) for i, value in enumerate(values))
+
+
 def _check_map(argument: str, feature_map: Tensor, channels: int, weight: Tensor) -> None:
     check_tensor(argument, feature_map)
     shape = tuple(feature_map.shape)
     require(len(shape) == 4 and shape[1] == channels, argument, f"have shape (b, {channels}, h, w)", shape)
-    device, dtype = feature_map.device, feature_map.dtype
-    require(device == weight.device, argument, f"be on {weight.device} like the weights", device)
-    fits = dtype == weight.dtype or (dtype.is_floating_point and torch.is_autocast_enabled(device.type))
-    require(fits, argument, f"be {weight.dtype} like the weights", dtype, error=TypeError)
+    check_like_weights(argument, feature_map, weight)
 
 
 def _check_pair(visible_map: Tensor, infrared_map: Tensor, channels: int, weight: Tensor) -> None:
@@ -275,3 +351,13 @@ def _check_pair(visible_map: Tensor, infrared_map: Tensor, channels: int, weight
         tuple(infrared_map.shape),
         "Index j of both must show the same identity.",
     )
+
+
+def _check_same_identities(visible_identities: Any, infrared_identities: Any, rows: Tensor) -> None:
+    check_identities("visible_identities", visible_identities, rows)
+    check_identities("infrared_identities", infrared_identities, rows)
+    if values_can_be_checked(rows):
+        different = int((visible_identities != infrared_identities).sum())
+        rule = "equal visible_identities row by row"
+        remedy = "pair_by_identity pairs the rows of a batch."
+        require(different == 0, "infrared_identities", rule, f"{different} that differ", remedy)

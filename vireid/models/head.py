@@ -1,29 +1,38 @@
-"""From feature maps to embeddings: generalised-mean pooling and the BNNeck."""
+"""From feature maps to logits: generalised-mean pooling, the BNNeck and identity classifiers."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import require
+from vireid._checks import (
+    check_embeddings,
+    check_flags,
+    check_integer,
+    check_like_weights,
+    check_number,
+    check_tensor,
+    require,
+)
 
 
 class GeneralizedMeanPool(nn.Module):
-    """Generalised-mean (GeM) pooling, (mean of xᵖ)^(1/p) of every channel.
+    """Pool each channel of a feature map with the generalised mean (GeM), (mean of xᵖ)^(1/p).
 
-    p = 1 is average pooling and p → ∞ maximum pooling. The field fixes p = 3; ``learnable=True`` learns one p as the
-    cited work does (A13). Values are clamped from below at ``eps`` first, so that the power is defined.
+    p = 1 is average pooling and p → ∞ maximum pooling. Most methods fix p = 3; ``learnable=True`` learns one p, as the
+    cited work does (A13 in the paper notes). Values below ``eps`` are raised to it, so that the power is defined.
 
     Args:
-        p: exponent, positive.
-        learnable: make p a parameter.
-        eps: smallest value that is pooled.
+        p: Exponent, positive; its initial value if it is learned.
+        learnable: Whether p is a parameter.
+        eps: Smallest value that is pooled, positive.
 
     Shape:
         b c h w -> b c.
 
     Raises:
-        ValueError: ``p`` is not positive, or the input is no b c h w map.
+        ValueError: If ``p`` or ``eps`` is not positive, or the input is not a b c h w map.
+        TypeError: If an argument or the input has the wrong type.
 
     Example:
         >>> GeneralizedMeanPool(p=3)(torch.tensor([1.0, 2.0, 2.0, 3.0]).view(1, 1, 2, 2))
@@ -35,26 +44,39 @@ class GeneralizedMeanPool(nn.Module):
 
     def __init__(self, p: float = 3.0, *, learnable: bool = False, eps: float = 1e-6) -> None:
         super().__init__()
-        require(p > 0, "p", "be positive", p)
-        self.p = nn.Parameter(torch.tensor(float(p))) if learnable else float(p)
-        self.eps = eps
+        p = check_number("p", p, above=0)
+        check_flags(learnable=learnable)
+        self.p = nn.Parameter(torch.tensor(p)) if learnable else p
+        self.eps = check_number("eps", eps, above=0)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Pool b c h w to b c."""
+        check_tensor("feature_map", feature_map)
         require(feature_map.ndim == 4, "feature_map", "have shape (b, c, h, w)", tuple(feature_map.shape))
+        floating = feature_map.is_floating_point()
+        require(floating, "feature_map", "be floating point", feature_map.dtype, error=TypeError)
         return feature_map.clamp_min(self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for ``print``."""
+        return f"p={'learnable' if isinstance(self.p, Tensor) else self.p}, eps={self.eps}"
 
 
 class BNNeck(nn.BatchNorm1d):
-    """Batch normalisation without shift between the pooled and the classified embedding.
+    """Normalise pooled embeddings over the batch, without a shift, before the classifier.
 
     Metric losses act on its input, classifiers and retrieval on its output.
 
     Args:
-        channels: d of the embeddings.
+        channels: Number of values d of an embedding.
 
     Shape:
         b d -> b d.
+
+    Raises:
+        ValueError: If ``channels`` is less than 1, or the input is not b d, is on another device than the weights, or
+            has one row in training.
+        TypeError: If ``channels`` is not an integer, or the input has another type than the weights.
 
     Example:
         >>> BNNeck(4).bias.requires_grad
@@ -65,12 +87,28 @@ class BNNeck(nn.BatchNorm1d):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels)
+        super().__init__(check_integer("channels", channels, least=1))
         self.bias.requires_grad_(False)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Normalise b d."""
+        check_embeddings("embeddings", embeddings)
+        shape = tuple(embeddings.shape)
+        require(shape[1] == self.num_features, "embeddings", f"have shape (b, {self.num_features})", shape)
+        require(not self.training or shape[0] > 1, "embeddings", "have at least 2 rows in training", shape)
+        check_like_weights("embeddings", embeddings, self.weight)
+        return super().forward(embeddings)
+
+
+def create_classifiers(embedding_dim: int, num_identities: int, *, shared: bool) -> tuple[nn.Linear, nn.Linear]:
+    """Create C_v and C_r, the identity classifiers of both modalities; ``shared`` makes them one."""
+    check_flags(shared_classifier=shared)
+    visible_classifier = create_classifier(embedding_dim, num_identities)
+    return visible_classifier, visible_classifier if shared else create_classifier(embedding_dim, num_identities)
 
 
 def create_classifier(embedding_dim: int, num_identities: int) -> nn.Linear:
-    """A linear identity classifier without bias, which starts near zero."""
+    """Create a linear identity classifier without bias, with initial weights near zero."""
     classifier = nn.Linear(embedding_dim, num_identities, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     return classifier

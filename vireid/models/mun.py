@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_image_batch, require
+from vireid._checks import check_choice, check_flags, check_integer, check_tensor, check_type, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import AuxiliaryGenerator
-from vireid.models.baselines import TwoStreamBaseline
-from vireid.models.head import create_classifier
-from vireid.models.intermediate import MiddleModality, MixedModality, SyncreticModality, XModality
-from vireid.models.statistics import OwnStatistics
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from vireid.models.backbone import TwoStreamBackbone
+from vireid.models.batchnorm import AuxiliaryBatchNorm
+from vireid.models.embedder import TwoStreamEmbedder, create_embedder
+from vireid.models.head import create_classifier, create_classifiers
 
 
 class MUNOutput(NamedTuple):
-    """What :class:`MUN` computes of a batch of pairs; index j of every field belongs to pair j.
+    """Hold the output of :class:`MUN` for a batch of pairs; index j of every field belongs to pair j.
 
-    The embeddings Z are pooled, before the BNNeck; the logits are those of the embedding behind it.
+    The embeddings Z are pooled, before the BNNeck. The logits are those of the embeddings behind it.
 
     Shape:
         Embeddings b d, logits b n for n identities, maps b c h w.
@@ -54,39 +50,32 @@ class MUNOutput(NamedTuple):
     """C_a(Z^a), for L_id^a; None without ``auxiliary_classifier``."""
 
 
-class MUN(TwoStreamBaseline):
-    """The Modality Unifying Network: a two-stream backbone, the auxiliary generator and two identity classifiers.
+class MUN(nn.Module):
+    """Train an embedder with an auxiliary modality: the Modality Unifying Network of Fig. 2.
 
-    Training takes same-identity pairs through ``forward``; retrieval takes images of one modality through ``embed``,
-    where neither generator nor classifiers run. The paper does not mention a BNNeck; every network that it builds on
-    has one (A15). With ``modality_specific_stages=0, shared_classifier=True, non_local=True`` the rest is AGW's.
+    ``forward`` takes same-identity pairs, for training. ``embed`` takes images of one modality, for retrieval; it needs
+    the ``embedder`` alone, which is what you save and deploy. The paper does not mention a BNNeck, but every network
+    that it builds on has one (A15 in the paper notes); an embedder with ``neck=nn.Identity()`` has none.
 
     Args:
-        num_identities: n, the identities to classify in training.
-        backbone: name of a timm network.
-        pretrained: load timm's weights of the backbone from the hub.
-        checkpoint: load the weights of the backbone from a local file instead.
-        modality_specific_stages: stages of the backbone that each modality has of its own, beside the stem (A1).
-        last_stride: 1 keeps the resolution of the backbone's last stage (A14), 2 halves it.
-        image_size: (height, width) of the images, pixels.
-        pooling_ratios: of the auxiliary generator; the paper's (2, 4, 6, 12).
-        bn_neck: classify and retrieve behind a shared BNNeck; False is Eq. 10 to the letter (A15).
-        learnable_pooling: learn the exponent of the GeM pooling, which starts at 3 (A13).
-        auxiliary_classifier: have a third classifier, of the auxiliary embeddings, for L_id^a (A19).
-        auxiliary: what makes the auxiliary modality: ``"mun"``'s generator of feature maps, or a competitor of Table 2
-            that makes images: ``"x"``, ``"mixed"``, ``"syncretic"`` or ``"middle"``.
-        auxiliary_statistics: by which means and variances the shared batch normalisation normalises the auxiliary
-            modality: its ``"own"``, or those that are ``"shared"`` by one pass of all three modalities (A11).
-        auxiliary_stages: through which first stages such images go: a third copy, ``"own"``, or those of the
-            ``"visible"`` or ``"infrared"`` images.
-        shared_classifier: classify both modalities by one classifier, as AGW does.
-        non_local: have AGW's :class:`NonLocalBlock`, as in :class:`TwoStreamBaseline`; for ResNets.
+        num_identities: Number of training identities n.
+        backbone: Name of a timm network, a backbone from :func:`create_backbone`, a pair of modules (first stages,
+            shared stages), or an embedder, which is trained in place.
+        pretrained: Whether to load timm's weights of a named backbone from the hub.
+        image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
+        generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; an :class:`AuxiliaryGenerator` with
+            the paper's settings by default.
+        shared_classifier: Whether one classifier serves both modalities, as in AGW.
+        auxiliary_classifier: Whether the auxiliary embeddings have a third classifier, for L_id^a (A19).
+        auxiliary_statistics: Batch-norm running statistics of the auxiliary modality behind the cut: its ``"own"``, or
+            ``"shared"`` ones, with all three modalities in one pass (A11).
 
     Shape:
         visible b 3 H W, infrared b 3 H W -> :class:`MUNOutput`.
 
     Raises:
-        ValueError: an argument is out of its range, or the images are no two b 3 H W batches of one shape.
+        ValueError: If an argument is out of range, or the images are not two b 3 H W batches of the right size.
+        TypeError: If an argument has the wrong type.
 
     Example:
         >>> model = MUN(num_identities=10, backbone="test_resnet", image_size=(96, 48))
@@ -103,80 +92,58 @@ class MUN(TwoStreamBaseline):
     def __init__(
         self,
         num_identities: int,
-        backbone: str = "resnet50",
+        backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder = "resnet50",
         *,
         pretrained: bool = False,
-        checkpoint: str | Path | None = None,
-        modality_specific_stages: int = 1,
-        last_stride: Literal[1, 2] = 1,
-        image_size: tuple[int, int] = (288, 144),
-        pooling_ratios: tuple[int, ...] = (2, 4, 6, 12),
-        bn_neck: bool = True,
-        learnable_pooling: bool = False,
-        auxiliary_classifier: bool = False,
-        auxiliary: Literal["mun", "x", "mixed", "syncretic", "middle"] = "mun",
-        auxiliary_statistics: Literal["own", "shared"] = "own",
-        auxiliary_stages: Literal["own", "visible", "infrared"] = "own",
+        image_size: tuple[int, int] | None = None,
+        generator: nn.Module | None = None,
         shared_classifier: bool = False,
-        non_local: bool = False,
+        auxiliary_classifier: bool = False,
+        auxiliary_statistics: Literal["own", "shared"] = "own",
     ) -> None:
-        check_choice("auxiliary", auxiliary, ("mun", *_IMAGE_GENERATORS))
+        super().__init__()
+        num_identities = check_integer("num_identities", num_identities, least=1)
+        check_type("generator", generator, (nn.Module, type(None)), "be a module of two feature maps")
+        check_flags(shared_classifier=shared_classifier, auxiliary_classifier=auxiliary_classifier)
         check_choice("auxiliary_statistics", auxiliary_statistics, ("own", "shared"))
-        check_choice("auxiliary_stages", auxiliary_stages, ("own", "visible", "infrared"))
-        super().__init__(
-            num_identities,
-            backbone,
-            pretrained=pretrained,
-            checkpoint=checkpoint,
-            modality_specific_stages=modality_specific_stages,
-            last_stride=last_stride,
-            image_size=image_size,
-            bn_neck=bn_neck,
-            learnable_pooling=learnable_pooling,
-            shared_classifier=shared_classifier,
-            non_local=non_local,
+        self.embedder = create_embedder(backbone, pretrained=pretrained, image_size=image_size)
+        backbone, neck, width = self.embedder.backbone, self.embedder.neck, self.embedder.embedding_dim
+        self.visible_classifier, self.infrared_classifier = create_classifiers(
+            width, num_identities, shared=shared_classifier
         )
-        self.arguments |= {
-            "pooling_ratios": list(pooling_ratios),
-            "auxiliary_classifier": auxiliary_classifier,
-            "auxiliary": auxiliary,
-            "auxiliary_statistics": auxiliary_statistics,
-            "auxiliary_stages": auxiliary_stages,
-        }
-        self.generator: nn.Module
-        self.generator_stages: nn.Module | None = None
-        self.auxiliary_stages = auxiliary_stages
-        if auxiliary == "mun":
-            self.generator = AuxiliaryGenerator(self.backbone.cut_channels, pooling_ratios=pooling_ratios)
-        else:
-            self.generator = _IMAGE_GENERATORS[auxiliary]()
-            if auxiliary_stages == "own":
-                self.generator_stages = copy.deepcopy(self.backbone.visible_stages)
-        self.auxiliary_statistics: nn.ModuleList | None = None
-        if auxiliary_statistics == "own":
-            self.auxiliary_statistics = nn.ModuleList(
-                OwnStatistics(part) for part in (self.backbone.shared_stages, self.neck)
-            )
-        self.auxiliary_classifier = (
-            create_classifier(self.embedding_dim, num_identities) if auxiliary_classifier else None
+        self.generator = AuxiliaryGenerator(backbone.cut_channels) if generator is None else generator
+        self.auxiliary_batchnorm = (
+            nn.ModuleList([AuxiliaryBatchNorm(backbone.shared_stages), AuxiliaryBatchNorm(neck)])
+            if auxiliary_statistics == "own"
+            else None
         )
+        self.auxiliary_classifier = create_classifier(width, num_identities) if auxiliary_classifier else None
 
     def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
-        """Pairs of images that show the same identity at the same index."""
-        self._check_whole()
-        check_image_batch("visible", visible)
-        check_image_batch("infrared", infrared)
-        same = visible.shape == infrared.shape
-        require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
-        visible_map = self.backbone.first_stages(visible, Modality.VISIBLE)
-        infrared_map = self.backbone.first_stages(infrared, Modality.INFRARED)
-        if isinstance(self.generator, AuxiliaryGenerator):
-            auxiliary_map = self.generator(visible_map, infrared_map)
-        elif self.generator_stages is not None:
-            auxiliary_map = self.generator_stages(self.generator(visible, infrared))
-        else:
-            auxiliary_map = self.backbone.first_stages(self.generator(visible, infrared), self.auxiliary_stages)
-        z_visible, z_infrared, z_auxiliary, n_visible, n_infrared, n_auxiliary = self._embed_maps(
+        """Compute the training output for pairs of images; index j of both batches shows the same identity."""
+        check_pairs(self.embedder, visible, infrared)
+        visible_map = self.embedder.backbone.first_stages(visible, Modality.VISIBLE)  # F^v
+        infrared_map = self.embedder.backbone.first_stages(infrared, Modality.INFRARED)  # F^r
+        auxiliary_map = self.generator(visible_map, infrared_map)  # F^a, Eq. 1-9
+        return self.forward_maps(visible_map, infrared_map, auxiliary_map)
+
+    def forward_maps(self, visible_map: Tensor, infrared_map: Tensor, auxiliary_map: Tensor) -> MUNOutput:
+        """Compute the training output from F^v, F^r and an F^a that may come from elsewhere.
+
+        Args:
+            visible_map: Feature map F^v at the cut of the backbone.
+            infrared_map: Feature map F^r at the cut of the backbone.
+            auxiliary_map: Feature map F^a, of the shape of the others.
+
+        Shape:
+            b c h w, three times -> :class:`MUNOutput`.
+
+        Raises:
+            ValueError: If the maps have different shapes.
+            TypeError: If a map is not a tensor.
+        """
+        _check_maps(visible_map, infrared_map, auxiliary_map)
+        (z_visible, z_infrared, z_auxiliary), (n_visible, n_infrared, n_auxiliary) = self._embed_maps(
             visible_map, infrared_map, auxiliary_map
         )
         return MUNOutput(
@@ -193,27 +160,50 @@ class MUN(TwoStreamBaseline):
             auxiliary_logits=None if self.auxiliary_classifier is None else self.auxiliary_classifier(n_auxiliary),
         )
 
-    def _embed_maps(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        """F^v, F^r, F^a -> Z^v, Z^r, Z^a, pooled, and the three behind the BNNeck."""
-        if self.auxiliary_statistics is None:
-            z = self.pool(self.backbone.shared_stages(torch.cat(maps)))  # (m b) d
-            return *z.chunk(3), *self.neck(z).chunk(3)
-        z = self.pool(self.backbone.shared_stages(torch.cat(maps[:2])))
-        of_stages, of_neck = self.auxiliary_statistics
-        z_auxiliary = self.pool(of_stages(self.backbone.shared_stages, maps[2]))
-        n_auxiliary = of_neck(self.neck, z_auxiliary)
-        return *z.chunk(2), z_auxiliary, *self.neck(z).chunk(2), n_auxiliary
+    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
+        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
+        return self.embedder.embed(images, modality, feature=feature)
 
-    def drop_training_parts(self) -> Self:
-        """Drop the generator and the classifiers, which ``embed`` does not need, in place; return the network."""
-        for part in ("generator", "generator_stages", "auxiliary_statistics", "auxiliary_classifier"):
-            setattr(self, part, None)
-        return super().drop_training_parts()
+    @property
+    def embedding_dim(self) -> int:
+        """Return the number of values d of an embedding."""
+        return self.embedder.embedding_dim
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Return the size, mean and standard deviation of the images."""
+        return self.embedder.preprocessing
+
+    def _embed_maps(
+        self, visible_map: Tensor, infrared_map: Tensor, auxiliary_map: Tensor
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Compute Z^v, Z^r and Z^a, pooled, and the same three behind the neck."""
+        shared_stages, pool, neck = self.embedder.backbone.shared_stages, self.embedder.pool, self.embedder.neck
+        if self.auxiliary_batchnorm is None:
+            z = pool(shared_stages(torch.cat([visible_map, infrared_map, auxiliary_map])))  # (m b) d
+            n = neck(z)
+        else:
+            stages_batchnorm, neck_batchnorm = self.auxiliary_batchnorm
+            z = pool(shared_stages(torch.cat([visible_map, infrared_map])))
+            z_auxiliary = pool(stages_batchnorm(shared_stages, auxiliary_map))
+            n = torch.cat([neck(z), neck_batchnorm(neck, z_auxiliary)])
+            z = torch.cat([z, z_auxiliary])  # (m b) d
+        return z.chunk(3), n.chunk(3)
 
 
-_IMAGE_GENERATORS: dict[str, type[nn.Module]] = {
-    "x": XModality,
-    "mixed": MixedModality,
-    "syncretic": SyncreticModality,
-    "middle": MiddleModality,
-}
+def check_pairs(embedder: TwoStreamEmbedder, visible: Tensor, infrared: Tensor) -> None:
+    """Require as many infrared as visible images, as the embedder takes them."""
+    embedder.check_images("visible", visible)
+    embedder.check_images("infrared", infrared)
+    same = visible.shape == infrared.shape
+    require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
+
+
+def _check_maps(visible_map: Tensor, infrared_map: Tensor, auxiliary_map: Tensor) -> None:
+    check_tensor("visible_map", visible_map)
+    shape = tuple(visible_map.shape)
+    require(len(shape) == 4, "visible_map", "have shape (b, c, h, w)", shape)
+    for argument, feature_map in (("infrared_map", infrared_map), ("auxiliary_map", auxiliary_map)):
+        check_tensor(argument, feature_map)
+        same = feature_map.shape == visible_map.shape
+        require(same, argument, f"have the shape of visible_map, {shape}", tuple(feature_map.shape))

@@ -1,0 +1,113 @@
+"""The two-stream baseline, B of MUN's Table 1: an embedder and identity classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vireid._checks import check_flags, check_integer
+from vireid.modality import Modality
+from vireid.models.backbone import TwoStreamBackbone
+from vireid.models.embedder import TwoStreamEmbedder, create_embedder
+from vireid.models.head import create_classifiers
+
+
+class BaselineOutput(NamedTuple):
+    """Hold the output of :class:`TwoStreamBaseline` for a batch of visible and one of infrared images.
+
+    The embeddings are pooled, before the BNNeck, for metric losses. The logits are those of the embeddings behind it.
+
+    Shape:
+        Embeddings b d, logits b n for n identities.
+    """
+
+    visible: Tensor
+    infrared: Tensor
+    visible_logits: Tensor
+    infrared_logits: Tensor
+
+
+class TwoStreamBaseline(nn.Module):
+    """Train an embedder with identity classifiers: MUN without the auxiliary modality.
+
+    With the defaults it is B of MUN's Table 1; :func:`create_agw` makes AGW's network. ``forward`` is for training, and
+    its batches need not be pairs. ``embed`` is for retrieval and needs the ``embedder`` alone.
+
+    Args:
+        num_identities: Number of training identities n.
+        backbone: Name of a timm network, a backbone from :func:`create_backbone`, a pair of modules (first stages,
+            shared stages), or an embedder, which is trained in place.
+        pretrained: Whether to load timm's weights of a named backbone from the hub.
+        image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
+        shared_classifier: Whether one classifier serves both modalities, as in AGW, in place of one each, as in MUN.
+
+    Shape:
+        visible b 3 H W, infrared b' 3 H W -> :class:`BaselineOutput`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the images are not b 3 H W batches of the right size.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> model = TwoStreamBaseline(10, "test_resnet", image_size=(96, 48))
+        >>> output = model(torch.rand(4, 3, 96, 48), torch.rand(2, 3, 96, 48))
+        >>> output.visible.shape, output.infrared_logits.shape
+        (torch.Size([4, 96]), torch.Size([2, 10]))
+        >>> model.eval().embed(torch.rand(2, 3, 96, 48), "infrared").shape
+        torch.Size([2, 96])
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023; Ye et al., Deep
+        Learning for Person Re-identification: A Survey and Outlook, TPAMI 2021.
+    """
+
+    def __init__(
+        self,
+        num_identities: int,
+        backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder = "resnet50",
+        *,
+        pretrained: bool = False,
+        image_size: tuple[int, int] | None = None,
+        shared_classifier: bool = False,
+    ) -> None:
+        super().__init__()
+        num_identities = check_integer("num_identities", num_identities, least=1)
+        check_flags(shared_classifier=shared_classifier)
+        self.embedder = create_embedder(backbone, pretrained=pretrained, image_size=image_size)
+        self.visible_classifier, self.infrared_classifier = create_classifiers(
+            self.embedding_dim, num_identities, shared=shared_classifier
+        )
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> BaselineOutput:
+        """Compute the training output for images of both modalities, in any numbers."""
+        self.embedder.check_images("visible", visible)
+        self.embedder.check_images("infrared", infrared)
+        visible_map = self.embedder.backbone.first_stages(visible, Modality.VISIBLE)
+        infrared_map = self.embedder.backbone.first_stages(infrared, Modality.INFRARED)
+        z = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
+        sizes = [len(visible), len(infrared)]
+        z_visible, z_infrared = z.split(sizes)
+        n_visible, n_infrared = self.embedder.neck(z).split(sizes)
+        return BaselineOutput(
+            visible=z_visible,
+            infrared=z_infrared,
+            visible_logits=self.visible_classifier(n_visible),
+            infrared_logits=self.infrared_classifier(n_infrared),
+        )
+
+    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
+        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
+        return self.embedder.embed(images, modality, feature=feature)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Return the number of values d of an embedding."""
+        return self.embedder.embedding_dim
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Return the size, mean and standard deviation of the images."""
+        return self.embedder.preprocessing
