@@ -12,6 +12,16 @@ from vireid import MUN
 from vireid.evaluation import EmbeddingSet, extract_embeddings
 
 
+class Notes:
+    """What a model remembers, which is no part of its state for the cache."""
+
+    def __init__(self, stop=None):
+        self.modes, self.seen, self.stop = [], 0, stop
+
+    def fingerprint(self):
+        return ""
+
+
 class Model(nn.Module):
     """Embeds the mean colour, times 2 in infrared; remembers in which mode it ran."""
 
@@ -19,10 +29,10 @@ class Model(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
         self.inner = nn.Dropout()
-        self.modes = []
+        self.notes = Notes()
 
     def embed(self, images, modality):
-        self.modes.append((self.training, self.inner.training, torch.is_grad_enabled()))
+        self.notes.modes.append((self.training, self.inner.training, torch.is_grad_enabled()))
         return self.scale * images.mean((2, 3)) * (2 if modality == "infrared" else 1)
 
 
@@ -45,7 +55,7 @@ def test_runs_in_evaluation_mode_and_restores_the_modes():
     model = Model()
     model.inner.eval()
     extract_embeddings(model, images_of(2), "visible")
-    assert model.modes == [(False, False, False)]
+    assert model.notes.modes == [(False, False, False)]
     assert (model.training, model.inner.training) == (True, False)
 
     class Failing(list):
@@ -112,18 +122,14 @@ class Counted(Model):
 
     def __init__(self, stop=None):
         super().__init__()
-        self.stop = stop
-        self.seen = 0
+        self.notes = Notes(stop)
 
     def embed(self, images, modality):
         for number in images[:, 0, 0, 0].tolist():
-            if number == self.stop:
+            if number == self.notes.stop:
                 raise KeyboardInterrupt
-            self.seen += 1
+            self.notes.seen += 1
         return super().embed(images, modality)
-
-    def extra_repr(self):
-        return ""
 
 
 class Fingerprinted(list):
@@ -139,16 +145,16 @@ def test_cache_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
         extract_embeddings(Counted(stop=9), images, "visible", batch_size=2, cache=tmp_path)
     model = Counted()
     result = extract_embeddings(model, images, "visible", batch_size=2, cache=tmp_path)
-    assert model.seen == 2  # the last part alone
+    assert model.notes.seen == 2  # the last part alone
     for ours, theirs in zip(result[:3], expected[:3]):
         assert torch.equal(ours, theirs)
     model = Counted()
     assert torch.equal(extract_embeddings(model, images, "visible", cache=tmp_path)[0], expected[0])
-    assert model.seen == 0
-    for kept in tmp_path.rglob("*.pt"):
+    assert model.notes.seen == 0
+    for kept in tmp_path.rglob("*.safetensors"):
         kept.write_bytes(kept.read_bytes()[:50])  # damaged: made anew
     assert torch.equal(extract_embeddings(model, images, "visible", cache=tmp_path)[0], expected[0])
-    assert model.seen == 10
+    assert model.notes.seen == 10
 
 
 @pytest.mark.parametrize("change", ["weights", "modality", "flip", "autocast", "images"])
@@ -161,13 +167,13 @@ def test_cache_is_of_one_model_and_its_data(tmp_path, change):
     options = {"flip": {"flip": "mean"}, "autocast": {"autocast": torch.bfloat16}}.get(change, {})
     modality = "infrared" if change == "modality" else "visible"
     expected = extract_embeddings(model, images, modality, **options)
-    model.seen = 0
+    model.notes.seen = 0
     assert torch.equal(extract_embeddings(model, images, modality, cache=tmp_path, **options)[0], expected[0])
-    assert model.seen >= 5
+    assert model.notes.seen >= 5
 
 
 def test_what_is_cached_has_a_fingerprint(tmp_path):
-    with pytest.raises(TypeError, match=r"images must have a fingerprint\(\) to be kept by, .*, got 'list'"):
+    with pytest.raises(TypeError, match=r"images must have a fingerprint\(\) for the cache, .*, got 'list'"):
         extract_embeddings(Model(), images_of(2), "visible", cache=tmp_path)
 
 
@@ -218,17 +224,25 @@ def test_errors():
     broken = Broken(lambda x: torch.where(x == 4, torch.inf, x))
     with pytest.raises(ValueError, match=r"images.embeddings\[4\] must be finite, got inf"):  # 4: counted over batches
         extract_embeddings(broken, images_of(6), "visible", batch_size=3)
-    with pytest.raises(ValueError, match=r"images.embeddings must have shape \(b, d\), got \(3, 3, 1, 1\). Pool"):
+    with pytest.raises(
+        ValueError, match=r"model must return embeddings of shape \(b, d\) with b = 3, got \(3, 3, 1, 1\). Pool"
+    ):
         extract_embeddings(Broken(lambda x: x[..., None, None]), images_of(3), "visible")
-    with pytest.raises(ValueError, match=r"images.identities must have shape \(2,\), one for each embedding, got \(3,"):
+    with pytest.raises(ValueError, match=r"model must return embeddings of shape \(b, d\) with b = 3, got \(2, 3\)"):
         extract_embeddings(Broken(lambda x: x[1:]), images_of(3), "visible")
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'thermal'"):
         extract_embeddings(Model(), images_of(3), "thermal")
     with pytest.raises(ValueError, match="flip must be one of .*, got 'average'"):
         extract_embeddings(Model(), images_of(3), "visible", flip="average")
-    with pytest.raises(TypeError, match=r"model must have embed\(images, modality\), got 'Linear'"):
-        extract_embeddings(nn.Linear(2, 2), images_of(3), "visible")
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(TypeError, match=r"model must have embed\(images, modality\) or be a function .*, got 'str'"):
+        extract_embeddings("MUN", images_of(3), "visible")
+    with pytest.raises(TypeError, match=r"model must return embeddings as one tensor, got 'tuple of 2'. Pick the embe"):
+        extract_embeddings(lambda images, modality: (images, images), images_of(3), "visible")
+    with pytest.raises(TypeError, match="model must return floating-point embeddings, got torch.int64"):
+        extract_embeddings(lambda images, modality: images[:, :, 0, 0].long(), images_of(3), "visible")
+    with pytest.raises(TypeError, match=r"images must give \(image, identity, camera\), .*, got 'Tensor, Tensor'"):
+        extract_embeddings(Model(), [(torch.ones(3, 2, 2), 1)], "visible")
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1, got 0"):
         extract_embeddings(Model(), images_of(3), "visible", batch_size=0)
 
 
@@ -244,7 +258,7 @@ def test_errors_of_a_set():
     ]:
         with pytest.raises(error, match=message):
             EmbeddingSet(embeddings, identities, cameras, "visible").check("query")
-    with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'auxiliary'"):
+    with pytest.raises(ValueError, match="query.modality must be one of 'visible', 'infrared', got 'auxiliary'"):
         EmbeddingSet(rows, labels, labels, "auxiliary").check("query")
 
 

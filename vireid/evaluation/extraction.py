@@ -1,82 +1,125 @@
-"""From a model and images to embeddings, in order, resumably and on several devices."""
+"""Embeddings of images, in order, resumable and on several devices."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from vireid._checks import check_choice, check_embeddings, check_finite, check_identities, import_extra, require
+from vireid._checks import (
+    check_callable,
+    check_choice,
+    check_embeddings,
+    check_finite,
+    check_flags,
+    check_identities,
+    check_integer,
+    check_type,
+    import_extra,
+    require,
+)
+from vireid.evaluation.cache import EmbeddingCache, Part
+from vireid.evaluation.metrics import to_tensor
 from vireid.modality import Modality
 
 Flip = Literal["none", "mean", "mean-raw", "sum", "concatenate"]
-Part = tuple[Tensor, Tensor, Tensor]  # embeddings, identities, cameras
+Embed = Callable[[Tensor, Modality], Tensor]
 _PART = 4096  # images whose embeddings are kept together
 
 
-class EmbeddingSet(NamedTuple):
-    """Embeddings of images of one modality, with whom they show and which camera took them.
-
-    Attributes:
-        embeddings: one of each image.
-        identities: whom it shows.
-        cameras: which camera took it.
-        modality: of all the images.
-        feature: how the embeddings were made, in words that results repeat.
-
-    Shape:
-        embeddings n d, identities n, cameras n.
-
-    Example:
-        >>> EmbeddingSet(torch.eye(2), torch.tensor([7, 8]), torch.tensor([3, 6]), "infrared").check("query")
-    """
-
+class _Fields(NamedTuple):
     embeddings: Tensor
     identities: Tensor
     cameras: Tensor
     modality: Modality | str
     feature: str = "embedding"
 
-    def select(self, rows: Tensor) -> EmbeddingSet:
-        """The same of some rows, by number or by mask."""
-        return self._replace(
-            embeddings=self.embeddings[rows.to(self.embeddings.device)],
-            identities=self.identities[rows.to(self.identities.device)],
-            cameras=self.cameras[rows.to(self.cameras.device)],
-        )
 
-    def check(self, argument: str, first_row: int = 0) -> None:
-        """Require finite embeddings n d with an integer identity and camera each; errors count rows from the first.
+class EmbeddingSet(_Fields):
+    """Hold the embeddings of images of one modality with their identities and cameras.
+
+    NumPy arrays are converted to tensors.
+
+    Attributes:
+        embeddings: Embedding of each image.
+        identities: Integer identity of each image.
+        cameras: Integer camera of each image.
+        modality: Modality of all the images.
+        feature: Description of how the embeddings were made, which results repeat.
+
+    Shape:
+        embeddings n d, identities n, cameras n.
+
+    Example:
+        >>> EmbeddingSet(torch.eye(2), np.array([7, 8]), np.array([3, 6]), "infrared").identities
+        tensor([7, 8])
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        embeddings: Tensor | np.ndarray,
+        identities: Tensor | np.ndarray,
+        cameras: Tensor | np.ndarray,
+        modality: Modality | str,
+        feature: str = "embedding",
+    ) -> EmbeddingSet:
+        """Convert arrays to tensors."""
+        arrays = {"embeddings": embeddings, "identities": identities, "cameras": cameras}
+        tensors = {name: to_tensor(name, x) if isinstance(x, np.ndarray) else x for name, x in arrays.items()}
+        return super().__new__(cls, **tensors, modality=modality, feature=feature)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> EmbeddingSet:  # type: ignore[override]  # `_replace` comes through here
+        return cls(*iterable)
+
+    def select(self, rows: Tensor | np.ndarray | slice) -> EmbeddingSet:
+        """Return the set of some rows.
+
+        Args:
+            rows: Row numbers, a boolean mask, or a slice.
 
         Raises:
-            ValueError: a shape is wrong, an embedding is not finite, or there is no such modality.
-            TypeError: embeddings are not floating point, or identities or cameras are not integers.
+            TypeError: If ``rows`` is something else.
+            ValueError: If a row is out of range, or the mask has another length.
         """
-        Modality.of(self.modality)
+        check_type("rows", rows, (Tensor, np.ndarray, slice), "be a tensor, an array or a slice")
+        index = rows if isinstance(rows, slice) else to_tensor("rows", rows)
+        try:
+            chosen = [x[index if isinstance(index, slice) else index.to(x.device)] for x in self[:3]]
+            return self._make([*chosen, *self[3:]])
+        except IndexError as error:
+            raise ValueError(f"rows must be rows of a set of {len(self.embeddings)}: {error}.") from error
+
+    def check(self, argument: str, first_row: int = 0) -> None:
+        """Require finite embeddings n d with an integer identity and camera each.
+
+        Args:
+            argument: Name of the set in errors.
+            first_row: Number of the first row in errors.
+
+        Raises:
+            ValueError: If a shape is wrong, an embedding is not finite, or there is no such modality.
+            TypeError: If embeddings are not floating point, or identities or cameras are not integers.
+        """
+        check_choice(f"{argument}.modality", self.modality, (Modality.VISIBLE.value, Modality.INFRARED.value))
         check_embeddings(f"{argument}.embeddings", self.embeddings)
         check_identities(f"{argument}.identities", self.identities, self.embeddings)
         check_identities(f"{argument}.cameras", self.cameras, self.embeddings)
         check_finite(f"{argument}.embeddings", self.embeddings, first_row)
 
 
-class Embedder(Protocol):
-    """A network that embeds images of a modality, such as MUN."""
-
-    def embed(self, images: Tensor, modality: Modality | str) -> Tensor:
-        """Images b 3 h w -> embeddings b d."""
-
-
 def extract_embeddings(
-    model: Embedder,
+    model: Any,
     images: Dataset[Any],
     modality: Modality | str,
     *,
@@ -90,106 +133,161 @@ def extract_embeddings(
 ) -> EmbeddingSet:
     """Embed images of one modality, in order, without gradients and in evaluation mode.
 
-    Afterwards every module is in the mode in which it was, also after an error. Where ``torch.distributed`` has been
-    initialised, every process embeds a part, and all of them return the whole.
+    Every module returns to its own mode afterwards, also after an error. Where ``torch.distributed`` is initialised,
+    every process embeds a share of the images, and all of them return the whole.
 
-    The scripts of the field use an image and its mirror image in different ways, of which not all leave embeddings of
-    unit length: ``"mean"`` averages the two embeddings and normalises (CAJ), ``"mean-raw"`` averages them only (SGIEL),
-    ``"sum"`` adds (DEEN), ``"concatenate"`` puts one behind the other (CSDN). The length matters to protocols that
-    compare by ``"dot"`` or ``"euclidean"``.
+    Published scripts use an image and its mirror image in different ways, and not all of them leave embeddings of unit
+    length: ``"mean"`` averages the two embeddings and normalises (CAJ), ``"mean-raw"`` only averages (SGIEL), ``"sum"``
+    adds (DEEN), ``"concatenate"`` joins (CSDN). The length matters to protocols that compare by ``"dot"`` or
+    ``"euclidean"``.
 
     Args:
-        model: has ``embed(images, modality)``.
-        images: of (image, identity, camera), such as :class:`vireid.data.PersonImages`.
-        modality: of all the images.
-        batch_size: images that are embedded at a time.
-        workers: processes that load images.
-        device: where to compute; by default where the model is.
-        autocast: compute in this type, such as ``torch.bfloat16``, where autocast deems it safe.
-        flip: what becomes of the mirror images.
-        progress: show a bar; tqdm draws it.
-        cache: folder where parts of the result are kept, 4,096 images each, so that an interrupted extraction goes on
-            and a repeated one is read. They are found again by the model's weights, the options and
-            ``images.fingerprint()``.
+        model: Model with a method ``embed(images, modality)`` that returns embeddings b d, or any function or module
+            that is called so, such as ``nn.DataParallel(model.embedder)`` or
+            ``lambda images, modality: network(images)[0]``. A lambda does not show its network: put that in evaluation
+            mode yourself and give its device.
+        images: Dataset of (image, identity, camera), such as :class:`vireid.data.PersonImages`.
+        modality: Modality of all the images.
+        batch_size: Number of images embedded at a time.
+        workers: Number of processes that load images.
+        device: Device to compute on; by default the model's.
+        autocast: Type that autocast computes in where it is safe, such as ``torch.bfloat16``.
+        flip: How the embeddings of an image and its mirror image are combined.
+        progress: Whether to show a bar, which needs tqdm.
+        cache: Folder in which to keep parts of the result, 4,096 images each, so that an interrupted extraction
+            resumes and a repeated one is read. They are found by the model's state, the options and
+            ``images.fingerprint()``; after editing the code of a model in a module of your own, delete the folder.
 
     Shape:
         -> n d float32, n, n, all on the CPU; d is twice as large for ``"concatenate"``.
 
     Raises:
-        ValueError: there is no image, an option is unknown, the images do not match their embeddings in shape, or an
-            embedding is not finite.
-        TypeError: the model has no ``embed``, or ``images`` have no ``fingerprint`` to be kept by.
-        ImportError: a progress bar is asked for and tqdm is not installed.
+        ValueError: If there is no image, an option is unknown, the model returns another shape, or an embedding is not
+            finite.
+        TypeError: If an argument has another type, the model cannot be called or returns something else than a tensor,
+            or ``images`` have no ``fingerprint`` for the cache.
+        RuntimeError: If a process that loads images is killed.
+        ImportError: If a bar is asked for and tqdm is not installed.
 
     Example:
-        >>> class Average:
-        ...     def embed(self, images, modality):
-        ...         return images.mean((2, 3))
         >>> images = [(torch.ones(3, 4, 4), 7, 3), (torch.zeros(3, 4, 4), 8, 6)]
-        >>> extract_embeddings(Average(), images, "infrared").identities
+        >>> extract_embeddings(lambda images, modality: images.mean((2, 3)), images, "infrared").identities
         tensor([7, 8])
     """
-    modality = Modality.of(modality)
-    embeds = callable(getattr(model, "embed", None))
-    require(embeds, "model", "have embed(images, modality)", type(model).__name__, error=TypeError)
+    check_choice("modality", modality, (Modality.VISIBLE.value, Modality.INFRARED.value))
+    modality = Modality(modality)
+    embed = getattr(model, "embed", model)
+    check_callable("model", embed, "have embed(images, modality) or be a function of both")
     check_choice("flip", flip, ("none", "mean", "mean-raw", "sum", "concatenate"))
-    require(batch_size >= 1, "batch_size", "be at least 1", batch_size)
-    total = len(images)  # type: ignore[arg-type]
-    require(total > 0, "images", "hold an image", total)
-    if device is None and isinstance(model, nn.Module):
-        device = next((parameter.device for parameter in model.parameters()), None)
-    device = torch.device(device or "cpu")
-    feature = f"{type(model).__name__}.embed"
-    feature += "" if flip == "none" else f", flip {flip}"
-    feature += "" if autocast is None else f", {str(autocast).removeprefix('torch.')}"
-    folder = None if cache is None else Path(cache, _key(model, images, f"{modality.value}, {feature}"))
+    batch_size = check_integer("batch_size", batch_size, least=1)
+    workers = check_integer("workers", workers, least=0)
+    check_type("autocast", autocast, (torch.dtype, type(None)), "be a torch.dtype or None")
+    check_flags(progress=progress)
+    mine = _share_of_process(images)
+    network = getattr(model, "__self__", model)  # of a bound method
+    device = _device(device, network)
+    feature = _describe(model, flip, autocast)
+    kept = None if cache is None else EmbeddingCache(cache, model, images, f"{modality.value}, {feature}")
     tqdm = import_extra("tqdm", "examples").tqdm if progress else None
-
-    mine = _share_of_process(total)
     bar = tqdm(total=len(mine), desc=f"{modality.value} images", disable=mine.start > 0) if tqdm else None
 
-    def embed(batch: Tensor) -> Tensor:
+    def embed_batch(batch: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
             here = batch.to(device)
-            embeddings = model.embed(here, modality).float()
+            embeddings = _check_output(embed(here, modality), len(batch)).float()
             if flip != "none":
-                embeddings = _combine(embeddings, model.embed(here.flip(-1), modality).float(), flip)
+                mirrored = _check_output(embed(here.flip(-1), modality), len(batch)).float()
+                embeddings = _combine(embeddings, mirrored, flip)
         return embeddings.cpu().clone()  # out of inference mode
 
     def embed_part(start: int, stop: int) -> Part:
-        batches = []
+        batches: list[Part] = []
         row = start
-        for batch, identities, cameras in DataLoader(
-            Subset(images, range(start, stop)), batch_size, num_workers=workers
-        ):
-            embedded = EmbeddingSet(embed(batch), identities, cameras, modality)
+        loader = DataLoader(Subset(images, range(start, stop)), batch_size, num_workers=workers)
+        for batch, identities, cameras in map(_check_batch, loader):
+            embedded = EmbeddingSet(embed_batch(batch), identities, cameras, modality)
             embedded.check("images", row)  # now: not after an hour of further batches
             row += len(identities)
-            batches.append((embedded.embeddings, identities, cameras))
+            batches.append(embedded[:3])
             if bar is not None:
                 bar.update(len(identities))
         return _concatenate(batches)
 
     parts: list[Part] = []
-    with _evaluation_mode(model):
+    with _evaluation_mode(network), _told_of_killed_workers():
         for start in mine[::_PART]:
             stop = min(start + _PART, mine.stop)
-            kept = None if folder is None else folder / f"{start}-{stop}.pt"
-            part = _read(kept)
+            part = None if kept is None else kept.read(start, stop)
+            if part is not None and bar is not None:
+                bar.update(stop - start)
             if part is None:
                 part = embed_part(start, stop)
-                _write(kept, part)
-            elif bar is not None:
-                bar.update(stop - start)
+                if kept is not None:
+                    kept.write(start, stop, part)
             parts.append(part)
     if bar is not None:
         bar.close()
     return EmbeddingSet(*_concatenate(_gather(parts)), modality, feature)
 
 
+def _device(device: torch.device | str | None, network: Any) -> torch.device:
+    """The device that is asked for, or the network's."""
+    check_type("device", device, (str, torch.device, type(None)), "be a device or its name")
+    if device is None and isinstance(network, nn.Module):
+        device = next((parameter.device for parameter in network.parameters()), None)
+    try:
+        return torch.device(device or "cpu")
+    except RuntimeError as error:
+        raise ValueError(f"device must be a device of torch, got {device!r}: {error}.") from error
+
+
+def _describe(model: Any, flip: Flip, autocast: torch.dtype | None) -> str:
+    """How the embeddings are made, for results."""
+    name = str(getattr(model, "__qualname__", type(model).__name__))
+    name += ".embed" if hasattr(model, "embed") else ""
+    name += "" if flip == "none" else f", flip {flip}"
+    return name + ("" if autocast is None else f", {str(autocast).removeprefix('torch.')}")
+
+
+def _check_output(output: object, images: int) -> Tensor:
+    """Require what a model must return."""
+    parts = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
+    remedy = "Pick the embeddings: lambda images, modality: model(images, modality)[0]." if parts else ""
+    found = type(output).__name__ + parts
+    require(isinstance(output, Tensor), "model", "return embeddings as one tensor", found, remedy, error=TypeError)
+    embeddings = cast(Tensor, output)
+    shape = tuple(embeddings.shape)
+    remedy = "Pool the feature map first." if len(shape) == 4 else ""
+    fits = len(shape) == 2 and shape[0] == images and shape[1] > 0
+    require(fits, "model", f"return embeddings of shape (b, d) with b = {images}", shape, remedy)
+    floating = embeddings.is_floating_point()
+    require(floating, "model", "return floating-point embeddings", embeddings.dtype, error=TypeError)
+    return embeddings
+
+
+def _check_batch(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Require what a dataset must give."""
+    triple = isinstance(batch, (tuple, list)) and len(batch) == 3 and all(isinstance(x, Tensor) for x in batch)
+    found = ", ".join(type(x).__name__ for x in batch) if isinstance(batch, (tuple, list)) else type(batch).__name__
+    require(triple, "images", "give (image, identity, camera), a tensor and two integers", found, error=TypeError)
+    return tuple(batch)
+
+
 @contextmanager
-def _evaluation_mode(model: Embedder) -> Iterator[None]:
-    """Put every module in evaluation mode, and back into the mode in which it was."""
+def _told_of_killed_workers() -> Iterator[None]:
+    """Say what it means when a process that loads images is killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        remedy = "Memory or shared memory ran out, most likely: use fewer workers, or smaller batches."
+        raise RuntimeError(f"A process that loads images was killed. {remedy} ({error})") from error
+
+
+@contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    """Put every module in evaluation mode, and back into its own mode afterwards."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [module.training for module in modules]
     try:
@@ -201,8 +299,12 @@ def _evaluation_mode(model: Embedder) -> Iterator[None]:
             module.training = mode
 
 
-def _share_of_process(total: int) -> range:
+def _share_of_process(images: Any) -> range:
     """The images that this process embeds; the last processes may have fewer."""
+    sized = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+    require(sized, "images", "be a dataset with a length", type(images).__name__, error=TypeError)
+    total = len(images)
+    require(total > 0, "images", "hold an image", total)
     processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     share = -(-total // processes)
     return range(min(rank * share, total), min((rank + 1) * share, total))
@@ -227,34 +329,3 @@ def _combine(embeddings: Tensor, mirrored: Tensor, flip: Flip) -> Tensor:
         return torch.cat([embeddings, mirrored], dim=1)
     both = embeddings + mirrored
     return both if flip == "sum" else both / 2 if flip == "mean-raw" else normalize(both)
-
-
-def _key(model: Embedder, images: Dataset[Any], options: str) -> str:
-    """What the embeddings depend on, as the name of a folder."""
-    rule = "have a fingerprint() to be kept by, as PersonImages has"
-    require(hasattr(images, "fingerprint"), "images", rule, type(images).__name__, error=TypeError)
-    digest = hashlib.sha256(f"{options}\n{images.fingerprint()}\n{model!r}".encode())  # type: ignore[attr-defined]
-    if isinstance(model, nn.Module):
-        for name, values in model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path | None) -> Part | None:
-    """A part that was kept, unless it is not there or damaged."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        embeddings, identities, cameras = torch.load(path, weights_only=True)
-    except Exception:
-        return None
-    return embeddings, identities, cameras
-
-
-def _write(path: Path | None, part: Part) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        torch.save(part, unfinished)
-        unfinished.replace(path)
