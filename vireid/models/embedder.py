@@ -308,7 +308,8 @@ def _check_channels(argument: str, values: Any) -> tuple[float, ...]:
 def _describe(part: nn.Module) -> dict[str, Any] | str | None:
     """A pool or neck as the configuration holds it: arguments, a word, or None for one of the user's own."""
     if type(part) is GeneralizedMeanPool:
-        return {"p": float(part.p), "learnable": isinstance(part.p, Tensor), "eps": part.eps}
+        learnable = isinstance(part.p, Tensor)  # then p is among the weights
+        return {"p": 3.0 if learnable else part.p, "learnable": learnable, "eps": part.eps}
     return {BNNeck: "bn", nn.Identity: "none"}.get(type(part))
 
 
