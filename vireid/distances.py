@@ -1,4 +1,4 @@
-"""Pairwise distances that stay differentiable at zero, shared by the losses and the evaluation."""
+"""Pairwise distances, shared by the losses and the evaluation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import torch
 from torch import Tensor
 
 
-def pairwise_squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances of every row of ``x`` to every row of ``y``, never negative.
+def pairwise_squared_distances(x: Tensor, y: Tensor, *, shift: bool = True) -> Tensor:
+    """Compute the squared Euclidean distance of every row of ``x`` to every row of ``y``, never negative.
 
-    Computed as ‖x‖² + ‖y‖² − 2x·y after moving the origin to the mean of ``y``: the distances are the same,
-    and far less of them is lost to rounding when all rows lie far from the origin. Half-precision rows are
-    taken in float32, also under autocast.
+    The distances are ‖x‖² + ‖y‖² − 2x·y, computed in float32, or in float64 if an input is float64, also under
+    autocast. By default the origin is first moved to the mean of ``y``: far less is then lost to rounding where all
+    rows lie far from the origin, but distances that are equal in theory may differ in the last digit. To rank, use
+    ``shift=False``: rows of integers, such as binary codes, have exact distances then, and equal distances stay equal,
+    as long as ‖x‖² + ‖y‖² stays below 2²⁴ (2⁵³ in float64). For rows of other values neither form promises ties.
 
     Args:
-        x: rows, m d.
-        y: rows, n d.
+        x: Rows, m d.
+        y: Rows, n d.
+        shift: Whether to move the origin to the mean of ``y`` first.
 
     Shape:
         m d, n d -> m n.
@@ -27,18 +30,22 @@ def pairwise_squared_distances(x: Tensor, y: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         x, y = x.to(dtype), y.to(dtype)
-        origin = y.mean(dim=0).detach()
-        x, y = x - origin, y - origin
+        if shift:
+            origin = y.mean(dim=0).detach()
+            x, y = x - origin, y - origin
         squared = x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T  # m n
     return squared.clamp_min(0)
 
 
 def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances of every row of ``x`` to every row of ``y``; the gradient at distance zero is zero.
+    """Compute the Euclidean distance of every row of ``x`` to every row of ``y``, with a gradient of zero at zero.
+
+    The smallest distance is 1e-6, so that the root stays differentiable. This is the form for losses; rank by
+    :func:`pairwise_squared_distances`, which keeps smaller distances apart.
 
     Args:
-        x: rows, m d.
-        y: rows, n d.
+        x: Rows, m d.
+        y: Rows, n d.
 
     Shape:
         m d, n d -> m n.

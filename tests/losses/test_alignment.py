@@ -132,6 +132,76 @@ def test_slots_by_identity_equal_the_equations():
         loss(*modalities[:, :, :3], identities)
 
 
+def test_modalities_of_another_order_are_the_same_pairs(batch):
+    *rows, identities = batch
+    orders = [torch.randperm(12, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    shuffled = rows[0], rows[1][orders[0]], rows[2][orders[1]]
+    labels = {"infrared_identities": identities[orders[0]], "auxiliary_identities": identities[orders[1]]}
+    for options in ({}, {"num_identities": 5}):
+        plain, other = prototypes(6, **options), prototypes(6, **options)
+        for _ in range(3):
+            expected = plain(*rows, identities)
+            torch.testing.assert_close(other(*shuffled, identities, **labels), expected)
+
+
+def test_slots_by_identity_take_modalities_of_other_sizes():
+    generator = torch.Generator().manual_seed(2)
+    loss = ModalityAlignmentLoss(5, iterations=3, num_identities=4, projection="none").double()
+    memory, labels = {}, {"v": [0, 0, 1, 3], "r": [1, 0, 2], "a": [0, 1, 1, 1, 0]}  # 3 and 2 in one modality only
+    for iteration in range(3):
+        beta = 1e-8 + (1 - 1e-8) * iteration / 2
+        rows = {m: torch.randn(len(y), 5, generator=generator, dtype=torch.float64) for m, y in labels.items()}
+        current = {
+            m: torch.stack([beta * x + (1 - beta) * memory.get((m, y), x) for x, y in zip(rows[m], labels[m])])
+            for m in labels
+        }
+        identities = {m: torch.tensor(y) for m, y in labels.items()}
+        for m, people in labels.items():
+            memory |= {(m, y): current[m][identities[m] == y].mean(0) for y in set(people)}
+        expected = sum(references.identity_mmd(current[m], current["a"], identities[m], identities["a"]) for m in "vr")
+        value = loss(
+            *rows.values(),
+            identities["v"].to(torch.uint8),  # any type of integers
+            infrared_identities=identities["r"],
+            auxiliary_identities=identities["a"],
+        )
+        assert value.item() == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(ValueError, match="infrared_identities must be labels from 0 to 3, the slots .* got '0 … 4'"):
+        loss(*torch.rand(3, 2, 5), torch.tensor([0, 1]), infrared_identities=torch.tensor([0, 4]))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("options", [{}, {"num_identities": 5}])
+def test_rows_that_are_not_finite_never_enter_the_history(batch, bad, options):
+    *rows, identities = batch
+    loss, other = prototypes(6, **options), prototypes(6, **options)
+    broken = [modality.clone() for modality in rows]
+    broken[0][3, 1] = broken[1][8, 4] = bad
+    kept = [torch.arange(12) != 3, torch.arange(12) != 8]
+    for first in (True, False):  # the slot has no history yet, and it has one
+        before = loss.history.clone()
+        assert not loss(*broken, identities).isfinite()
+        assert loss.history.isfinite().all()
+        if not options:
+            torch.testing.assert_close(loss.history[0, 3], before[0, 3])
+            torch.testing.assert_close(loss.history[1, 8], before[1, 8])
+            assert loss.seen.logical_not().nonzero().tolist() == ([[0, 3], [1, 8]] if first else [])
+        else:  # the same as without these rows
+            other(
+                rows[0][kept[0]],
+                rows[1][kept[1]],
+                rows[2],
+                identities[kept[0]],
+                infrared_identities=identities[kept[1]],
+                auxiliary_identities=identities,
+            )
+            torch.testing.assert_close(loss.history, other.history)
+            torch.testing.assert_close(loss.seen, other.seen)
+        if first:
+            assert loss(*rows, identities).isfinite()
+            other(*rows, identities)
+
+
 def test_gradient_grows_with_beta_and_history_has_none(batch):
     *rows, identities = batch
     loss = prototypes(5)
@@ -214,12 +284,15 @@ def test_half_precision_embeddings(batch):
     [
         ({0: torch.rand(12, 5, 1, 1)}, ValueError, r"visible must have shape \(b, d\), got .* Pool the feature map"),
         ({1: torch.rand(12, 4).double()}, ValueError, r"infrared must have d = 5 like the others, got \(12, 4\)"),
-        ({2: torch.rand(12, 5)}, ValueError, "auxiliary must be torch.float64 like the others, got torch.float32"),
         ({2: torch.rand(11, 5).double()}, ValueError, r"identities must have shape \(11,\), one for each embedding"),
         ({3: torch.rand(12)}, TypeError, "identities must be integers, got torch.float32"),
         ({3: [0] * 12}, TypeError, "identities must be a tensor, got 'list'"),
         ({0: [[0.0] * 5] * 12}, TypeError, "visible must be a tensor, got 'list'"),
-        ({0: torch.rand(0, 5).double()}, ValueError, r"visible must have a row at least, got \(0, 5\)"),
+        (
+            {0: torch.rand(0, 5).double()},
+            ValueError,
+            r"visible must have at least one row and one column, got \(0, 5\)",
+        ),
         (
             {1: torch.rand(12, 5, device="meta").double()},
             ValueError,
@@ -236,10 +309,20 @@ def test_wrong_inputs(batch, make, changed, error, message):
     ("make", "message"),
     [
         (lambda: IdentityAlignmentLoss(reduction="avg"), "reduction must be one of 'sum', 'mean', got 'avg'"),
-        (lambda: ModalityAlignmentLoss(0, batch_size=1, iterations=1), "embedding_dim must be at least 1, got 0"),
-        (lambda: ModalityAlignmentLoss(1, batch_size=0, iterations=1), "batch_size must be at least 1, got 0"),
-        (lambda: ModalityAlignmentLoss(1, batch_size=1, iterations=0), "iterations must be at least 1, got 0"),
-        (lambda: prototypes(1, num_identities=0), "num_identities must be at least 1, got 0"),
+        (
+            lambda: ModalityAlignmentLoss(0, batch_size=1, iterations=1),
+            "embedding_dim must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: ModalityAlignmentLoss(1, batch_size=0, iterations=1),
+            "batch_size must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: ModalityAlignmentLoss(1, batch_size=1, iterations=0),
+            "iterations must be an integer of at least 1, got 0",
+        ),
+        (lambda: ModalityAlignmentLoss(1, batch_size=1, iterations=2.5), "iterations must be an integer .*, got 2.5"),
+        (lambda: prototypes(1, num_identities=0), "num_identities must be an integer of at least 1, got 0"),
         (lambda: prototypes(1, projection="eye"), "projection must be one of 'identity', 'random', 'none', got 'eye'"),
         (lambda: prototypes(1, schedule="log"), "schedule must be one of 'linear', 'logarithmic', got 'log'"),
     ],
@@ -252,6 +335,7 @@ def test_wrong_arguments(make, message):
 def test_wrong_number_of_slots():
     loss = ModalityAlignmentLoss(5, batch_size=8, iterations=6)
     with pytest.raises(
-        ValueError, match=r"visible must have shape \(8, 5\), the slots of the prototypes, got \(4, 5\)"
+        ValueError,
+        match=r"visible must have shape \(8, 5\), the slots of the prototypes, got \(4, 5\). Give num_identities",
     ):
         loss(*torch.rand(3, 4, 5), torch.tensor([0, 0, 1, 1]))

@@ -28,6 +28,12 @@ def test_identities_of_any_integer_type():
     assert IdentityLoss()(logits, torch.tensor([0, 3, 1], dtype=torch.int32)) == expected
 
 
+def test_one_classifier_for_both_modalities_counts_twice(batch):
+    logits, _, _, identities = batch
+    once = IdentityLoss()(logits, identities)
+    assert IdentityConsistencyLoss()(logits, logits, identities) == 2 * once
+
+
 def test_label_smoothing_raises_a_confident_loss():
     logits, identities = torch.tensor([[9.0, 0.0]]), torch.tensor([0])
     assert IdentityLoss(label_smoothing=0.1)(logits, identities) > IdentityLoss()(logits, identities) + 0.1
@@ -62,5 +68,5 @@ def test_errors(logits, identities, error, message):
 
 
 def test_wrong_smoothing():
-    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match="label_smoothing must be a finite number of at least 0 and below 1, got 1"):
         IdentityLoss(label_smoothing=1)

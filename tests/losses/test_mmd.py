@@ -95,12 +95,17 @@ def test_errors():
     x, identities = torch.rand(4, 3), torch.tensor([0, 0, 1, 1])
     with pytest.raises(ValueError, match=r"y must have d = 3 like the others, got \(4, 2\)"):
         IdentityMMDLoss()(x, torch.rand(4, 2), identities)
-    with pytest.raises(ValueError, match="y must be torch.float32 like the others, got torch.float64"):
-        IdentityMMDLoss()(x, x.double(), identities)
     with pytest.raises(ValueError, match=r"x_identities must have shape \(3,\), one for each embedding, got \(4,\)"):
         IdentityMMDLoss()(x, x[:3], identities)
     with pytest.raises(TypeError, match="y_identities must be integers, got torch.float32"):
         IdentityMMDLoss()(x, x, identities, identities.float())
+
+
+def test_sets_of_two_types_count_as_the_wider_one(batch):
+    x, y, _, identities = batch
+    mixed = IdentityMMDLoss()(x.float(), y, identities)
+    assert mixed.dtype == torch.float64
+    torch.testing.assert_close(mixed, IdentityMMDLoss()(x.float().double(), y, identities))
 
 
 def test_margin_is_a_gate_over_each_identity(batch):

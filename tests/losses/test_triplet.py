@@ -58,7 +58,7 @@ def test_gradcheck(batch):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="margin must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="margin must be a finite number of at least 0, got -1"):
         BatchHardTripletLoss(-1)
     with pytest.raises(ValueError, match=r"must have shape \(b, d\), got \(2, 3, 1, 1\). Pool the feature map first."):
         BatchHardTripletLoss()(torch.rand(2, 3, 1, 1), torch.tensor([0, 1]))
@@ -155,7 +155,7 @@ def test_hetero_centers_that_lack_a_partner_do_not_count():
 
 def test_errors_of_the_others():
     rows, labels = torch.rand(3, 4), torch.tensor([0, 1, 1])
-    with pytest.raises(ValueError, match="margin must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="margin must be a finite number of at least 0, got -1"):
         HeteroCenterTripletLoss(-1)
     with pytest.raises(ValueError, match=r"infrared must have d = 4 like the others, got \(3, 2\)"):
         HeteroCenterTripletLoss()(rows, rows[:, :2], labels)

@@ -1,18 +1,24 @@
-"""Losses on embeddings, logits and identities; each returns one scalar."""
+"""Losses on embeddings, logits and identities, and the losses of whole methods on the output of a network."""
 
 from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
+from vireid.losses.baseline import BaselineLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
+from vireid.losses.mun import MUNLoss
+from vireid.losses.outputs import LossOutput
 from vireid.losses.overall import OverallLoss, OverallLossOutput
 from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
+    "BaselineLoss",
     "BatchHardTripletLoss",
     "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",
     "IdentityConsistencyLoss",
     "IdentityLoss",
     "IdentityMMDLoss",
+    "LossOutput",
+    "MUNLoss",
     "ModalityAlignmentLoss",
     "OverallLoss",
     "OverallLossOutput",

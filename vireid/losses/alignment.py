@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,35 +11,41 @@ from torch.nn import functional as F
 from vireid._checks import (
     check_choice,
     check_embeddings,
+    check_flags,
     check_identities,
+    check_integer,
+    check_number,
     require,
-    values_can_be_checked,
 )
 from vireid.distances import pairwise_distances
+from vireid.losses.centers import identity_centers, widen
+from vireid.losses.identity import check_labels
 from vireid.losses.mmd import IdentityMMDLoss
+
+_Modalities = list[tuple[Tensor, Tensor]]  # embeddings and identities
 
 
 class IdentityAlignmentLoss(nn.Module):
-    """Pull each identity's visible and infrared centres to its auxiliary one, and other identities' away (Eq. 12).
+    """Pull each identity's visible and infrared centres to its auxiliary centre and other identities' away (Eq. 12).
 
-    A hinge keeps the loss bounded; the paper writes none, and without it the margin has no effect on the gradient
-    (A20). An identity without another one in the batch has no negative and contributes zero. Identities may come in
-    any order and any number of images.
+    A hinge bounds the loss, which the paper does not write: without it the margin has no effect on the gradient (A20 in
+    the paper notes). An identity without a negative in the batch contributes zero. Identities may come in any order and
+    any number of images.
 
     Args:
-        margin: α, in units of the embedding; the paper's 0.55.
-        hinge: cut each identity's term off at zero; False is Eq. 12 to the letter (A20).
-        reduction: ``"sum"`` over the identities as in Eq. 12, or their ``"mean"`` (A21).
-        normalize: take embeddings of unit length, rather than the raw Z (A22).
+        margin: α, in units of the embedding, at least 0; 0.55 in the paper.
+        hinge: Whether to cut each identity's term off at zero; False is Eq. 12 to the letter.
+        reduction: ``"sum"`` over the identities, as in Eq. 12, or ``"mean"`` (A21).
+        normalize: Whether to scale the embeddings to unit length first (A22).
 
     Shape:
         visible b d, infrared b d, auxiliary b d, identities b -> scalar. Row j of all three has identity j; with
-        ``infrared_identities`` and ``auxiliary_identities`` each modality has its own number of rows and labels. An
-        auxiliary identity must then be seen in both modalities; one that is not contributes zero.
+        ``infrared_identities`` and ``auxiliary_identities`` each modality has its own number and order of rows. An
+        auxiliary identity that is not in both other modalities contributes zero.
 
     Raises:
-        ValueError: an argument is out of its range or the shapes do not match.
-        TypeError: the embeddings are not floating point or the identities not integers.
+        ValueError: If an argument is out of its range or the shapes do not match.
+        TypeError: If the embeddings are not floating point or the identities not integers.
 
     Example:
         >>> loss = IdentityAlignmentLoss(margin=1.0)
@@ -64,7 +69,8 @@ class IdentityAlignmentLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("reduction", reduction, ("sum", "mean"))
-        self.margin = margin
+        check_flags(hinge=hinge, normalize=normalize)
+        self.margin = check_number("margin", margin, least=0)
         self.hinge = hinge
         self.reduction = reduction
         self.normalize = normalize
@@ -80,57 +86,72 @@ class IdentityAlignmentLoss(nn.Module):
         auxiliary_identities: Tensor | None = None,
     ) -> Tensor:
         """Σ_i [α + max_m ‖C_i^a − C_i^m‖ − min_{m, q≠i} ‖C_i^a − C_q^m‖]₊."""
-        infrared_identities = identities if infrared_identities is None else infrared_identities
-        auxiliary_identities = identities if auxiliary_identities is None else auxiliary_identities
-        _check_modalities(visible, infrared, auxiliary)
-        check_identities("identities", identities, visible)
-        check_identities("infrared_identities", infrared_identities, infrared)
-        check_identities("auxiliary_identities", auxiliary_identities, auxiliary)
+        (v, v_identities), (r, r_identities), (a, a_identities) = _check_modalities(
+            visible,
+            infrared,
+            auxiliary,
+            identities,
+            infrared_identities=infrared_identities,
+            auxiliary_identities=auxiliary_identities,
+        )
         if self.normalize:
-            visible, infrared, auxiliary = F.normalize(visible), F.normalize(infrared), F.normalize(auxiliary)
+            v, r, a = (F.normalize(widen(rows)) for rows in (v, r, a))
 
         # Each row stands for its identity with the weight 1/count, so that neither order nor number of rows matters.
-        anchors, anchor_counts = _centres(auxiliary, auxiliary_identities)
-        visible_centres, infrared_centres = _centres(visible, identities)[0], _centres(infrared, infrared_identities)[0]
-        distances = pairwise_distances(anchors, torch.cat([visible_centres, infrared_centres]))  # b_a (b_v + b_r)
-        same = auxiliary_identities[:, None] == torch.cat([identities, infrared_identities])
+        visible_centers, _ = identity_centers(v, v_identities)
+        infrared_centers, _ = identity_centers(r, r_identities)
+        anchors, counts = identity_centers(a, a_identities)
+        distances = pairwise_distances(anchors, torch.cat([visible_centers, infrared_centers]))  # b_a (b_v + b_r)
+        same = a_identities[:, None] == torch.cat([v_identities, r_identities])
         positive = distances.masked_fill(~same, -torch.inf).amax(1)
         negative = distances.masked_fill(same, torch.inf).amin(1)
-        in_both = same[:, : len(visible)].any(1) & same[:, len(visible) :].any(1)
+        in_both = same[:, : len(v)].any(1) & same[:, len(v) :].any(1)
         defined = in_both & ~same.all(1)
         term = self.margin + positive - negative
         term = (torch.relu(term) if self.hinge else term).masked_fill(~defined, 0)
-        weight = 1 / anchor_counts
+        weight = 1 / counts
         total = (weight * term).sum()
         return total / weight.sum() if self.reduction == "mean" else total
 
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        settings = f"margin={self.margin}, hinge={self.hinge}, reduction={self.reduction!r}"
+        return f"{settings}, normalize={self.normalize}"
+
 
 class ModalityAlignmentLoss(nn.Module):
-    """Align the three modalities' prototypes, the features accumulated over the run (Eq. 13-16).
+    """Align the three modalities' prototypes, features that are accumulated over the run (Eq. 13-16).
 
-    The prototypes are T⁰ = W Z and then Tⁱ = β W Z + (1 − β) Tⁱ⁻¹, whose history is detached, so that the gradient
-    grows with β. β rises from 1e-8 to 1 over ``iterations`` forward passes in training mode and stays there (A27). W is
-    a linear map per modality (A24, A25). The prototypes and the position in the schedule are buffers, saved with the
-    state. In evaluation mode a forward pass neither changes them nor moves the schedule.
+    The prototypes are T⁰ = W Z and then Tⁱ = β W Z + (1 − β) Tⁱ⁻¹ with a detached history, so that the gradient grows
+    with β, from 1e-8 to 1 over ``iterations`` (A27 in the paper notes). W is a linear map per modality (A24, A25), with
+    d² weights: 12.6 million for three modalities at d = 2048, 616 million at d = 14,336; ``projection="none"`` has
+    none.
+
+    A forward pass in training mode is an iteration: it updates the prototypes and moves β. So use one instance per
+    feature, and call it once per training step. Rows that are not finite, as float16 may produce, never enter the
+    history. A forward pass in evaluation mode changes nothing. History and iteration are buffers, saved with the state.
 
     Args:
-        embedding_dim: d of the embeddings.
-        batch_size: b, the pairs in a batch, P · K: the prototypes have one slot per position in the batch (A26).
-        iterations: training iterations of the whole run.
-        num_identities: if given, the prototypes have one slot per identity instead, labelled from 0: the history of a
-            row is then the mean of its identity's latest prototypes, whichever batch held them (A26).
-        prototypes: False takes the embeddings Z in place of the prototypes (Table 3).
-        bridge: False aligns visible with infrared directly, rather than both with the auxiliary (Table 3).
-        projection: W starts as the ``"identity"``, or at ``"random"`` like any layer of PyTorch; ``"none"`` has no W.
-        schedule: β rises in ``"linear"`` or in ``"logarithmic"`` steps.
-        unbiased: take the unbiased estimator of the MMD (A28).
+        embedding_dim: Dimension d of the embeddings.
+        batch_size: Number b of rows in each modality, P · K: the history has a slot per position in the batch (A26).
+            Unused with ``num_identities``.
+        iterations: Number of training iterations of the whole run.
+        num_identities: Number of identities, labelled from 0. If given, the history has a slot per identity instead,
+            the mean of its latest prototypes (A26), and batches may be of any size.
+        prototypes: Whether to accumulate prototypes; False aligns the embeddings Z themselves (Table 3).
+        bridge: Whether to align visible and infrared with the auxiliary modality; False aligns them directly (Table 3).
+        projection: Start of W, ``"identity"`` or ``"random"`` like any linear layer of PyTorch; ``"none"`` for no W.
+        schedule: Steps in which β rises, ``"linear"`` or ``"logarithmic"``.
+        unbiased: Whether to take the unbiased estimator of the MMD (A28).
 
     Shape:
-        visible b d, infrared b d, auxiliary b d, identities b -> scalar.
+        visible b d, infrared b d, auxiliary b d, identities b -> scalar. Row j of all three has identity j; with
+        ``infrared_identities`` and ``auxiliary_identities`` each modality has its own order of rows, and with
+        ``num_identities`` its own number.
 
     Raises:
-        ValueError: an argument is out of its range, the shapes do not match, or (on a CPU) a label has no slot.
-        TypeError: the embeddings are not floating point or the identities not integers.
+        ValueError: If an argument is out of its range, the shapes do not match, or (on a CPU) a label has no slot.
+        TypeError: If the embeddings are not floating point or the identities not integers.
 
     Example:
         >>> loss = ModalityAlignmentLoss(embedding_dim=8, batch_size=4, iterations=100)
@@ -151,7 +172,7 @@ class ModalityAlignmentLoss(nn.Module):
         self,
         embedding_dim: int,
         *,
-        batch_size: int,
+        batch_size: int | None = None,
         iterations: int,
         num_identities: int | None = None,
         prototypes: bool = True,
@@ -161,83 +182,113 @@ class ModalityAlignmentLoss(nn.Module):
         unbiased: bool = False,
     ) -> None:
         super().__init__()
-        sizes = {"embedding_dim": embedding_dim, "batch_size": batch_size, "iterations": iterations}
-        for argument, size in sizes.items():
-            require(size >= 1, argument, "be at least 1", size)
-        require(num_identities is None or num_identities >= 1, "num_identities", "be at least 1", num_identities)
         check_choice("projection", projection, ("identity", "random", "none"))
         check_choice("schedule", schedule, ("linear", "logarithmic"))
+        check_flags(prototypes=prototypes, bridge=bridge)
+        self.embedding_dim = check_integer("embedding_dim", embedding_dim, least=1)
+        self.iterations = check_integer("iterations", iterations, least=1)
         self.batch_size = batch_size
-        self.iterations = iterations
-        self.by_identity = num_identities is not None
+        self.num_identities = num_identities
         self.bridge = bridge
+        self.projection = projection
         self.schedule = schedule
         self.mmd = IdentityMMDLoss(unbiased=unbiased)
+        if num_identities is None:
+            slots = check_integer("batch_size", batch_size, least=1)
+        else:
+            slots = check_integer("num_identities", num_identities, least=1)
         self.projections: nn.ModuleList | None = None
         if prototypes:
             modalities = 3 if bridge else 2
-            slots = batch_size if num_identities is None else num_identities
             self.projections = nn.ModuleList(_projection(embedding_dim, projection) for _ in range(modalities))
             self.register_buffer("history", torch.zeros(modalities, slots, embedding_dim))
-            self.register_buffer("seen", torch.zeros(slots, dtype=torch.bool))
+            self.register_buffer("seen", torch.zeros(modalities, slots, dtype=torch.bool))
             self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
 
     @property
     def beta(self) -> Tensor:
-        """The updating ratio β of the coming iteration, as far as there is a history."""
+        """The updating ratio β of the coming iteration, for slots with a history."""
         rise = (self.iteration.to(self.history.dtype) / max(self.iterations - 1, 1)).clamp(max=1)
         if self.schedule == "logarithmic":
             return self.smallest_beta ** (1 - rise)
         return self.smallest_beta + (1 - self.smallest_beta) * rise
 
-    def forward(self, visible: Tensor, infrared: Tensor, auxiliary: Tensor, identities: Tensor) -> Tensor:
+    def forward(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        auxiliary: Tensor,
+        identities: Tensor,
+        *,
+        infrared_identities: Tensor | None = None,
+        auxiliary_identities: Tensor | None = None,
+    ) -> Tensor:
         """1/P Σ_p mmd(T_p^v, T_p^a) + mmd(T_p^a, T_p^r)."""
-        _check_modalities(visible, infrared, auxiliary)
-        for rows in (visible, infrared, auxiliary):
-            check_identities("identities", identities, rows)
-        modalities: Sequence[Tensor] = [visible, infrared, auxiliary] if self.bridge else [visible, infrared]
-        if self.projections is not None:
-            modalities = self._accumulate(self.projections, modalities, identities)
+        modalities = _check_modalities(
+            visible,
+            infrared,
+            auxiliary,
+            identities,
+            infrared_identities=infrared_identities,
+            auxiliary_identities=auxiliary_identities,
+        )
         if not self.bridge:
-            v, r = modalities
-            return self._mmd(v, r, identities)
-        v, r, a = modalities
-        return self._mmd(v, a, identities) + self._mmd(a, r, identities)
+            del modalities[2]
+        if self.projections is not None:
+            self._check_slots(modalities)
+            modalities = [
+                (self._accumulate(m, project, rows, labels), labels)
+                for m, (project, (rows, labels)) in enumerate(zip(self.projections, modalities, strict=True))
+            ]
+            if self.training:
+                self.iteration += 1
+        if not self.bridge:
+            (v, v_identities), (r, r_identities) = modalities
+            return self._mmd(v, r, v_identities, r_identities)
+        (v, v_identities), (r, r_identities), (a, a_identities) = modalities
+        return self._mmd(v, a, v_identities, a_identities) + self._mmd(a, r, a_identities, r_identities)
 
-    def _mmd(self, x: Tensor, y: Tensor, identities: Tensor) -> Tensor:
-        value: Tensor = self.mmd(x, y, identities)  # Eq. 16
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return (
+            f"embedding_dim={self.embedding_dim}, batch_size={self.batch_size}, iterations={self.iterations}, "
+            f"num_identities={self.num_identities}, prototypes={self.projections is not None}, bridge={self.bridge}, "
+            f"projection={self.projection!r}, schedule={self.schedule!r}"
+        )
+
+    def _mmd(self, x: Tensor, y: Tensor, x_identities: Tensor, y_identities: Tensor) -> Tensor:
+        value: Tensor = self.mmd(x, y, x_identities, y_identities)  # Eq. 16
         return value
 
-    def _accumulate(
-        self, projections: nn.ModuleList, modalities: Sequence[Tensor], identities: Tensor
-    ) -> Sequence[Tensor]:
-        """Eq. 13-14."""
-        slots = self._slots(modalities[0], identities)
-        projected = torch.stack([project(rows) for project, rows in zip(projections, modalities, strict=True)])
-        beta = torch.where(self.seen[slots], self.beta, 1)[:, None]  # b 1
-        prototypes = beta * projected + (1 - beta) * self.history[:, slots]  # m b d
+    def _accumulate(self, m: int, project: nn.Module, rows: Tensor, identities: Tensor) -> Tensor:
+        """Eq. 13-14 for modality m."""
+        slots = torch.arange(len(rows), device=rows.device) if self.num_identities is None else identities.long()
+        with torch.autocast(rows.device.type, enabled=False):
+            projected = project(rows.to(self.history.dtype))
+        history, seen = self.history[m], self.seen[m]
+        beta = torch.where(seen[slots], self.beta, 1)[:, None]  # b 1
+        prototypes: Tensor = beta * projected + (1 - beta) * history[slots]  # b d
         if self.training:
-            counts = torch.zeros_like(self.history[0, :, 0]).index_add(0, slots, torch.ones_like(beta[:, 0]))[:, None]
-            sums = torch.zeros_like(self.history).index_add(1, slots, prototypes.detach().to(self.history.dtype))
-            self.history.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), self.history))
-            self.seen.logical_or_(counts[:, 0] > 0)
-            self.iteration += 1
-        return prototypes.unbind()
+            kept = prototypes.detach().isfinite().all(1, keepdim=True)  # b 1
+            counts = torch.zeros_like(history[:, :1]).index_add(0, slots, kept.to(history.dtype))
+            sums = torch.zeros_like(history).index_add(0, slots, prototypes.detach().where(kept, 0))
+            history.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), history))
+            seen.logical_or_(counts[:, 0] > 0)
+        return prototypes
 
-    def _slots(self, rows: Tensor, identities: Tensor) -> Tensor:
-        """The slot of each row."""
-        shape = (self.batch_size, self.history.shape[2])
-        remedy = "embedding_dim and batch_size of this loss say how many prototypes there are."
-        if not self.by_identity:
-            rule = f"have shape {shape}, the slots of the prototypes"
-            require(tuple(rows.shape) == shape, "visible", rule, tuple(rows.shape), remedy)
-            return torch.arange(len(rows), device=rows.device)
-        require(rows.shape[1] == shape[1], "visible", f"have d = {shape[1]} like the prototypes", tuple(rows.shape))
-        if values_can_be_checked(identities):
-            low, high = identities.min().item(), identities.max().item()
-            rule = f"be labels from 0 to {self.history.shape[1] - 1}, the slots of the prototypes"
-            require(low >= 0 and high < self.history.shape[1], "identities", rule, f"{low} … {high}")
-        return identities
+    def _check_slots(self, modalities: _Modalities) -> None:
+        """Require that every row has a slot."""
+        shape = (self.batch_size, self.embedding_dim)
+        remedy = "Give num_identities for batches of any size."
+        for name, (rows, identities) in zip(("visible", "infrared", "auxiliary"), modalities, strict=False):
+            if self.num_identities is None:
+                rule = f"have shape {shape}, the slots of the prototypes"
+                require(tuple(rows.shape) == shape, name, rule, tuple(rows.shape), remedy)
+            else:
+                rule = f"have d = {self.embedding_dim} like the prototypes"
+                require(rows.shape[1] == self.embedding_dim, name, rule, tuple(rows.shape))
+                labels = "identities" if name == "visible" else f"{name}_identities"
+                check_labels(labels, identities, self.num_identities, "the slots of the prototypes")
 
 
 def _projection(embedding_dim: int, start: str) -> nn.Module:
@@ -249,16 +300,22 @@ def _projection(embedding_dim: int, start: str) -> nn.Module:
     return projection
 
 
-def _centres(rows: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's identity's mean, b d, and the number of its rows, b."""
-    dtype = torch.promote_types(rows.dtype, torch.float32)
-    same = (identities[:, None] == identities[None]).to(dtype)
-    count = same.sum(1)
-    with torch.autocast(rows.device.type, enabled=False):
-        return same @ rows.to(dtype) / count[:, None], count
-
-
-def _check_modalities(visible: Tensor, infrared: Tensor, auxiliary: Tensor) -> None:
+def _check_modalities(
+    visible: Tensor,
+    infrared: Tensor,
+    auxiliary: Tensor,
+    identities: Tensor,
+    *,
+    infrared_identities: Tensor | None,
+    auxiliary_identities: Tensor | None,
+) -> _Modalities:
+    """Check three sets of embeddings, and return each with its identities, by default those of the visible rows."""
+    r_identities = identities if infrared_identities is None else infrared_identities
+    a_identities = identities if auxiliary_identities is None else auxiliary_identities
     check_embeddings("visible", visible)
     check_embeddings("infrared", infrared, like=visible)
     check_embeddings("auxiliary", auxiliary, like=visible)
+    check_identities("identities", identities, visible)
+    check_identities("infrared_identities", r_identities, infrared)
+    check_identities("auxiliary_identities", a_identities, auxiliary)
+    return [(visible, identities), (infrared, r_identities), (auxiliary, a_identities)]

@@ -5,21 +5,22 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vireid._checks import check_embeddings, check_identities, require, values_can_be_checked
+from vireid._checks import check_embeddings, check_identities, check_number, require, values_can_be_checked
+from vireid.losses.centers import widen
 
 
 class IdentityLoss(nn.Module):
-    """Cross entropy of one modality's logits, averaged over its images (Eq. 10, A17).
+    """Compute the cross entropy of logits, averaged over the images (Eq. 10).
 
     Args:
-        label_smoothing: share of the target spread over all identities; 0 in the paper.
+        label_smoothing: Share of the target spread over all identities, in [0, 1); 0 in the paper.
 
     Shape:
         logits b n, identities b -> scalar. Identities are labels from 0 to n − 1.
 
     Raises:
-        ValueError: the shapes do not match, or (on a CPU) a label is outside 0 … n − 1.
-        TypeError: the logits are not floating point or the identities not integers.
+        ValueError: If the shapes do not match, or (on a CPU) a label is outside 0 … n − 1.
+        TypeError: If the logits are not floating point or the identities not integers.
 
     Example:
         >>> import torch
@@ -30,29 +31,38 @@ class IdentityLoss(nn.Module):
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, least=0, below=1)
 
     def forward(self, logits: Tensor, identities: Tensor) -> Tensor:
         """−log P(y | C_m(Z^m)), the mean over the images."""
-        _check_labels(logits, identities)
-        return F.cross_entropy(logits, identities.long(), label_smoothing=self.label_smoothing)
+        check_embeddings("logits", logits)
+        check_identities("identities", identities, logits)
+        remedy = "Number the training identities from 0 without gaps."
+        check_labels("identities", identities, logits.shape[1], "one for each column of the logits", remedy)
+        return F.cross_entropy(widen(logits), identities.long(), label_smoothing=self.label_smoothing)
+
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return f"label_smoothing={self.label_smoothing}"
 
 
 class IdentityConsistencyLoss(nn.Module):
-    """Cross entropy of the auxiliary embeddings under the visible plus under the infrared classifier (Eq. 11).
+    """Compute the cross entropy of the auxiliary embeddings under the visible plus the infrared classifier (Eq. 11).
 
-    It trains the classifiers, the backbone and the generator: nothing is detached (A18).
+    It trains the classifiers, the backbone and the generator: nothing is detached.
+
+    Two classifiers learn to agree by this loss; a baseline such as AGW has a single one, which agrees with itself. Pass
+    its logits twice to keep the meaning of the paper's γ: both terms count. ``IdentityLoss`` counts them once.
 
     Args:
-        label_smoothing: share of the target spread over all identities; 0 in the paper.
+        label_smoothing: Share of the target spread over all identities, in [0, 1); 0 in the paper.
 
     Shape:
         C_v(Z^a) b n, C_r(Z^a) b n, identities b -> scalar.
 
     Raises:
-        ValueError: the shapes do not match, or (on a CPU) a label is outside 0 … n − 1.
-        TypeError: the logits are not floating point or the identities not integers.
+        ValueError: If the shapes do not match, or (on a CPU) a label is outside 0 … n − 1.
+        TypeError: If the logits are not floating point or the identities not integers.
 
     Example:
         >>> import torch
@@ -67,15 +77,15 @@ class IdentityConsistencyLoss(nn.Module):
 
     def forward(self, visible_logits: Tensor, infrared_logits: Tensor, identities: Tensor) -> Tensor:
         """−log P(y | C_v(Z^a)) − log P(y | C_r(Z^a)), the mean over the pairs."""
+        check_embeddings("visible_logits", visible_logits)
+        check_embeddings("infrared_logits", infrared_logits, like=visible_logits)
         loss: Tensor = self.identity(visible_logits, identities) + self.identity(infrared_logits, identities)
         return loss
 
 
-def _check_labels(logits: Tensor, identities: Tensor) -> None:
-    check_embeddings("logits", logits)
-    check_identities("identities", identities, logits)
+def check_labels(argument: str, identities: Tensor, number: int, meaning: str, remedy: str = "") -> None:
+    """Require labels from 0 to ``number`` − 1, if reading them costs no device synchronisation."""
     if values_can_be_checked(identities):
         low, high = identities.min().item(), identities.max().item()
-        rule = f"be labels from 0 to {logits.shape[1] - 1}, one for each column of the logits"
-        remedy = "Number the training identities from 0 without gaps."
-        require(low >= 0 and high < logits.shape[1], "identities", rule, f"{low} … {high}", remedy)
+        rule = f"be labels from 0 to {number - 1}, {meaning}"
+        require(low >= 0 and high < number, argument, rule, f"{low} … {high}", remedy)

@@ -5,31 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_embeddings, check_identities
+from vireid._checks import check_embeddings, check_flags, check_identities, check_number
 from vireid.distances import pairwise_squared_distances
+from vireid.losses.centers import sum_same
 
 
 class IdentityMMDLoss(nn.Module):
-    """Squared distance of two sets' means in the space of a Gaussian kernel, averaged over the identities (Eq. 16).
+    """Compute the squared distance of two sets' means in the space of a Gaussian kernel, by identity (Eq. 16).
 
     The kernel is the sum of five Gaussians exp(−d²/bₛ) with bₛ = b·2ˢ, s = −2 … 2, where b is the mean squared distance
-    between different rows of both sets of the identity, detached (A28). The biased estimator of two samples of k rows
-    from one distribution is near 6.19/k, not zero: at alignment the loss rests there. The unbiased one leaves out the
-    terms of a row with itself and rests at zero; of an identity with a single row in a set it is not defined, and such
-    an identity contributes zero. Identities seen in only one of the sets contribute zero as well and do not count.
+    between different rows of both sets of the identity, detached (A28 in the paper notes). The result is the mean over
+    the identities that both sets have; without any, it is a differentiable zero.
+
+    The biased estimator is not zero at alignment: for two samples of k rows from one distribution it is near 6.19/k.
+    The unbiased estimator leaves out the terms of a row with itself and is near zero there. It needs two rows of an
+    identity in each set; an identity with fewer contributes zero.
 
     Args:
-        unbiased: leave out the terms of a row with itself.
-        margin: below which an identity contributes zero, and above which its whole value; None is MUN's. MMD-ReID's
-            1.4 belongs to K = 4 rows a set and the biased estimator, whose value at alignment is near 6.19/K.
+        unbiased: Whether to take the unbiased estimator.
+        margin: Value up to which an identity contributes zero; above it, its whole value counts. At least 0; None in
+            MUN. MMD-ReID's 1.4 belongs to K = 4 rows a set and the biased estimator.
 
     Shape:
-        x m d, y n d, x_identities m, y_identities n -> scalar. Without ``y_identities`` both sets have
-        ``x_identities``.
+        x m d, y n d, x_identities m, y_identities n -> scalar. ``y_identities`` are ``x_identities`` unless given.
 
     Raises:
-        ValueError: the shapes do not match.
-        TypeError: the sets are not floating point or the identities not integers.
+        ValueError: If ``margin`` is negative or the shapes do not match.
+        TypeError: If the sets are not floating point or the identities not integers.
 
     Example:
         >>> loss = IdentityMMDLoss()
@@ -43,8 +45,9 @@ class IdentityMMDLoss(nn.Module):
 
     def __init__(self, *, unbiased: bool = False, margin: float | None = None) -> None:
         super().__init__()
+        check_flags(unbiased=unbiased)
         self.unbiased = unbiased
-        self.margin = margin
+        self.margin = None if margin is None else check_number("margin", margin, least=0)
 
     def forward(self, x: Tensor, y: Tensor, x_identities: Tensor, y_identities: Tensor | None = None) -> Tensor:
         """‖mean φ(x) − mean φ(y)‖², the mean over the identities."""
@@ -60,12 +63,12 @@ class IdentityMMDLoss(nn.Module):
         identities = torch.cat([x_identities, y_identities])
         in_x = torch.arange(len(rows), device=rows.device) < len(x)
         squared = pairwise_squared_distances(rows, rows)  # r r
-        same = (identities[:, None] == identities[None]).to(squared.dtype)
+        same = identities[:, None] == identities[None]
 
         # Everything about a row's identity is computed at that row, so that identities may come in any order.
-        count_x, count_y = same @ in_x.to(same.dtype), same @ (~in_x).to(same.dtype)  # r
+        count_x, count_y = (sum_same(members.to(squared.dtype), same) for members in (in_x, ~in_x))  # r
         count = count_x + count_y
-        bandwidth = same @ (squared.detach() * same).sum(1) / (count * (count - 1)).clamp_min(1)
+        bandwidth = sum_same((squared.detach() * same).sum(1), same) / (count * (count - 1)).clamp_min(1)
         kernel = same * sum(torch.exp(-squared / (bandwidth[:, None] * 2.0**s).clamp_min(1e-12)) for s in range(-2, 3))
         own = torch.where(in_x, count_x, count_y)
         other = count - own
@@ -82,7 +85,11 @@ class IdentityMMDLoss(nn.Module):
         # A row's share of its identity's value: the mean over its own set of k(own) − k(other).
         shares = ((mean_own - mean_other) / own).masked_fill(~defined, 0)  # r
         if self.margin is not None:
-            shares = shares.masked_fill(same @ shares.detach() <= self.margin, 0)
+            shares = shares.masked_fill(sum_same(shares.detach(), same) <= self.margin, 0)
         discrepancy = shares.sum()
         shared = (count_x > 0) & (count_y > 0)
         return discrepancy / (shared / count).sum().clamp_min(1)
+
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return f"unbiased={self.unbiased}, margin={self.margin}"

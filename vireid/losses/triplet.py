@@ -1,4 +1,4 @@
-"""Triplet losses: batch-hard, AGW's weighted one, and the one of modality centres."""
+"""Triplet losses: batch-hard, AGW's weighted regularisation, and hetero-centre."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from vireid._checks import check_embeddings, check_identities, require
+from vireid._checks import check_embeddings, check_flags, check_identities, check_number
 from vireid.distances import pairwise_distances
+from vireid.losses.centers import identity_centers
 
 
 class BatchHardTripletLoss(nn.Module):
-    """Hinge on every anchor's farthest positive and nearest negative of the batch (L_tri of Eq. 17, A23).
+    """Push every anchor's nearest negative beyond its farthest positive by a margin (L_tri of Eq. 17).
 
-    MUN takes it over the pooled visible and infrared embeddings together, so that the hardest pairs cross the
-    modalities. An anchor without a positive or without a negative has no triplet and does not count; where none has
-    one, the loss is a differentiable zero.
+    MUN applies it to the pooled visible and infrared embeddings together, so that the hardest pairs cross the
+    modalities (A23 in the paper notes). An anchor without a positive or without a negative does not count; without any
+    triplet the loss is a differentiable zero.
 
     Args:
-        margin: wanted distance between the positive and the negative; the field's 0.3.
+        margin: Distance by which a negative should be farther than a positive, at least 0; usually 0.3.
 
     Shape:
         embeddings b d, identities b -> scalar, the mean over the anchors that have a triplet.
 
     Raises:
-        ValueError: ``margin`` is negative or the shapes do not match.
-        TypeError: the embeddings are not floating point or the identities not integers.
+        ValueError: If ``margin`` is negative or the shapes do not match.
+        TypeError: If the embeddings are not floating point or the identities not integers.
 
     Example:
         >>> loss = BatchHardTripletLoss(margin=0.5)
@@ -38,8 +39,7 @@ class BatchHardTripletLoss(nn.Module):
 
     def __init__(self, margin: float = 0.3) -> None:
         super().__init__()
-        require(margin >= 0, "margin", "be at least 0", margin)
-        self.margin = margin
+        self.margin = check_number("margin", margin, least=0)
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
         """[margin + max d(anchor, positive) − min d(anchor, negative)]₊, the mean over the anchors."""
@@ -54,27 +54,31 @@ class BatchHardTripletLoss(nn.Module):
         hinge = torch.relu(self.margin + farthest - nearest).masked_fill(~has_triplet, 0)
         return hinge.sum() / has_triplet.sum().clamp_min(1)
 
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return f"margin={self.margin}"
+
 
 class WeightedRegularizedTripletLoss(nn.Module):
-    """Soft margin between the weighted means of every anchor's distances to its positives and its negatives.
+    """Compare every anchor's weighted mean distances to its positives and to its negatives by a soft margin.
 
-    Far positives and near negatives weigh most, by a softmax over the distances; there is no margin to choose. The
-    anchor counts among its positives, at distance zero, as in AGW. An anchor without a negative does not count; where
-    none has one, the loss is a differentiable zero.
+    A softmax over the distances gives far positives and near negatives the largest weights; there is no margin to
+    choose. As in AGW, the anchor counts among its positives, at distance zero. An anchor without a negative does not
+    count; without any negative the loss is a differentiable zero.
 
     AGW's code computes the softmax of the negatives relative to a distance of zero and adds 1e-6 to its denominator.
-    Beyond distances of about 14 the weights vanish, and the loss no longer pushes negatives away, which users have met
-    as runs that rest at ln 2. Here the softmax is exact; ``legacy=True`` is that code's.
+    Beyond distances of about 14 its weights vanish and the loss no longer pushes negatives away: such runs stay at
+    ln 2. Here the softmax is exact.
 
     Args:
-        legacy: compute the weights as AGW's code does.
+        legacy: Whether to compute the weights as AGW's code does.
 
     Shape:
         embeddings b d, identities b -> scalar, the mean over the anchors that have a negative.
 
     Raises:
-        ValueError: the shapes do not match.
-        TypeError: the embeddings are not floating point or the identities not integers.
+        ValueError: If the shapes do not match.
+        TypeError: If the embeddings are not floating point or the identities not integers.
 
     Example:
         >>> loss = WeightedRegularizedTripletLoss()
@@ -87,6 +91,7 @@ class WeightedRegularizedTripletLoss(nn.Module):
 
     def __init__(self, *, legacy: bool = False) -> None:
         super().__init__()
+        check_flags(legacy=legacy)
         self.legacy = legacy
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
@@ -101,8 +106,12 @@ class WeightedRegularizedTripletLoss(nn.Module):
         terms = softplus(farther - nearer).masked_fill(~has_negative, 0)
         return terms.sum() / has_negative.sum().clamp_min(1)
 
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return f"legacy={self.legacy}"
+
     def _weights(self, logits: Tensor, among: Tensor) -> Tensor:
-        """A softmax of each row among the marked columns."""
+        """Compute the softmax of each row over the marked columns."""
         if self.legacy:
             logits = logits * among
             powers = torch.exp(logits - logits.amax(1, keepdim=True)) * among
@@ -112,22 +121,23 @@ class WeightedRegularizedTripletLoss(nn.Module):
 
 
 class HeteroCenterTripletLoss(nn.Module):
-    """Batch-hard triplets of the modality centres: each identity's visible and infrared means.
+    """Pull each identity's visible and infrared centres together and other identities' centres away.
 
-    Every centre is pulled to its identity's centre in the other modality and pushed from the nearest centre of another
-    identity in either. A centre whose identity the batch has in one modality only, or in which there is no other
-    identity, does not count; where none counts, the loss is a differentiable zero.
+    A centre is the mean of an identity's embeddings in one modality. Its positive is its identity's centre in the other
+    modality, its negative the nearest centre of another identity in either. A centre without a positive or without a
+    negative does not count; without any triplet the loss is a differentiable zero.
 
     Args:
-        margin: wanted distance between the positive and the negative; 0.3 in the paper, with a weight of 1 to 2.
+        margin: Distance by which a negative should be farther than the positive, at least 0; 0.3 in the paper, which
+            gives the loss a weight of 1 to 2.
 
     Shape:
-        visible b d, infrared b d, identities b -> scalar, the mean over the centres. With ``infrared_identities`` the
-        modalities have numbers of rows of their own.
+        visible b d, infrared b d, identities b -> scalar, the mean over the centres. With ``infrared_identities`` each
+        modality has its own number and order of rows.
 
     Raises:
-        ValueError: ``margin`` is negative or the shapes do not match.
-        TypeError: the embeddings are not floating point or the identities not integers.
+        ValueError: If ``margin`` is negative or the shapes do not match.
+        TypeError: If the embeddings are not floating point or the identities not integers.
 
     Example:
         >>> visible, infrared = torch.tensor([[[0.0], [2.0], [9.0]], [[1.0], [3.0], [9.0]]])
@@ -141,8 +151,7 @@ class HeteroCenterTripletLoss(nn.Module):
 
     def __init__(self, margin: float = 0.3) -> None:
         super().__init__()
-        require(margin >= 0, "margin", "be at least 0", margin)
-        self.margin = margin
+        self.margin = check_number("margin", margin, least=0)
 
     def forward(
         self, visible: Tensor, infrared: Tensor, identities: Tensor, *, infrared_identities: Tensor | None = None
@@ -153,20 +162,22 @@ class HeteroCenterTripletLoss(nn.Module):
         check_embeddings("infrared", infrared, like=visible)
         check_identities("identities", identities, visible)
         check_identities("infrared_identities", infrared_identities, infrared)
-        rows = torch.cat([visible, infrared])
         labels = torch.cat([identities, infrared_identities])
-        modalities = torch.arange(len(rows), device=rows.device) < len(visible)
         same = labels[:, None] == labels[None]
-        own = same & (modalities[:, None] == modalities[None])
+        is_visible = torch.arange(len(labels), device=labels.device) < len(visible)
+        other = same & (is_visible[:, None] != is_visible[None])  # the same identity in the other modality
 
         # Each row stands for its centre with the weight 1/count, so that neither order nor number of rows matters.
-        members = own.to(rows.dtype)
-        counts = members.sum(1)
-        centres = members @ rows / counts[:, None]
-        distances = pairwise_distances(centres, centres)
-        other = same & ~own
+        visible_centers, visible_counts = identity_centers(visible, identities)
+        infrared_centers, infrared_counts = identity_centers(infrared, infrared_identities)
+        centers, counts = torch.cat([visible_centers, infrared_centers]), torch.cat([visible_counts, infrared_counts])
+        distances = pairwise_distances(centers, centers)
         positive = distances.masked_fill(~other, -torch.inf).amax(1)
         negative = distances.masked_fill(same, torch.inf).amin(1)
         weights = (1 / counts).masked_fill(~(other.any(1) & ~same.all(1)), 0)
         hinge = torch.relu(self.margin + positive - negative).masked_fill(weights == 0, 0)
         return (weights * hinge).sum() / weights.sum().clamp_min(1)
+
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        return f"margin={self.margin}"

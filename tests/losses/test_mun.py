@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import references
-from vireid.losses import BatchHardTripletLoss, IdentityAlignmentLoss, ModalityAlignmentLoss, OverallLoss
+from vireid.losses import BatchHardTripletLoss, IdentityAlignmentLoss, ModalityAlignmentLoss, MUNLoss
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def output(batch):
 
 def test_equals_equation_17(batch, output):
     v, r, a, identities = batch
-    loss = OverallLoss(5, batch_size=12, iterations=10).double()
+    loss = MUNLoss(5, batch_size=12, iterations=10).double()
     total, terms = loss(output, identities)
     both, labels = torch.cat([v, r]), torch.cat([identities, identities])
     expected = {
@@ -38,19 +38,22 @@ def test_equals_equation_17(batch, output):
             0
         ],
     }
-    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
     weights = {"identity": 1, "triplet": 1, "identity_consistency": 0.25}
     weights |= {"identity_alignment": 0.5, "modality_alignment": 0.008}
-    assert total.item() == pytest.approx(sum(weights[name] * expected[name] for name in weights), rel=1e-10)
+    expected = {name: weights[name] * value for name, value in expected.items()}
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
+    assert total.item() == pytest.approx(sum(expected.values()), rel=1e-10)
 
 
 @pytest.mark.parametrize("term", ["identity_consistency", "identity_alignment", "modality_alignment"])
 def test_a_weight_of_zero_leaves_the_term_out(batch, output, term):
-    loss = OverallLoss(5, batch_size=12, iterations=10, **{f"{term}_weight": 0.0}).double()
+    loss = MUNLoss(5, batch_size=12, iterations=10, **{f"{term}_weight": 0.0}).double()
     total, terms = loss(output, batch[-1])
     assert term not in terms
     assert len(terms) == 4
-    assert total.item() == pytest.approx(sum(loss.weights[name] * value.item() for name, value in terms.items()))
+    usual = MUNLoss(5, batch_size=12, iterations=10).double()(output, batch[-1]).terms
+    assert terms == {name: value for name, value in usual.items() if name != term}
+    assert total.item() == pytest.approx(sum(value.item() for value in terms.values()))
     assert term != "modality_alignment" or not list(loss.parameters())
 
 
@@ -63,26 +66,36 @@ def test_a_weight_of_zero_leaves_the_term_out(batch, output, term):
     ],
 )
 def test_other_settings_arrive(batch, output, part, other):
-    losses = [OverallLoss(5, batch_size=12, iterations=10, **options).double() for options in ({}, {part: other})]
+    losses = [MUNLoss(5, batch_size=12, iterations=10, **options).double() for options in ({}, {part: other})]
     usual, changed = (loss(output, batch[-1]).terms for loss in losses)
     assert [name for name in usual if usual[name] != changed[name]] == [part]
 
 
 def test_auxiliary_identity_loss_is_a_term_on_request(batch, output):
-    loss = OverallLoss(5, batch_size=12, iterations=10, auxiliary_identity_weight=0.5).double()
+    loss = MUNLoss(5, batch_size=12, iterations=10, auxiliary_identity_weight=0.5).double()
     with pytest.raises(
-        ValueError, match="output must have auxiliary_logits for auxiliary_identity_weight, got None. MUN"
+        TypeError,
+        match="output must have the tensor auxiliary_logits, got 'SimpleNamespace'. MUN has it with",
     ):
         loss(output, batch[-1])
     output.auxiliary_logits = output.auxiliary
     total, terms = loss(output, batch[-1])
     expected = references.identity_loss(output.auxiliary, batch[-1])
-    assert terms["auxiliary_identity"].item() == pytest.approx(expected, rel=1e-10)
-    usual = OverallLoss(5, batch_size=12, iterations=10).double()(output, batch[-1]).total
+    assert terms["auxiliary_identity"].item() == pytest.approx(0.5 * expected, rel=1e-10)
+    usual = MUNLoss(5, batch_size=12, iterations=10).double()(output, batch[-1]).total
     assert total.item() == pytest.approx(usual.item() + 0.5 * expected)
 
 
 def test_errors_name_the_input(batch, output):
     output.visible_logits = output.visible_logits[:3]
     with pytest.raises(ValueError, match=r"identities must have shape \(3,\), one for each embedding, got \(12,\)"):
-        OverallLoss(5, batch_size=12, iterations=10)(output, batch[-1])
+        MUNLoss(5, batch_size=12, iterations=10)(output, batch[-1])
+
+
+def test_without_auxiliary_modality_it_is_the_loss_of_b(batch, output):
+    plain = SimpleNamespace(**{name: value for name, value in vars(output).items() if "auxiliary" not in name})
+    weights = ("identity_consistency_weight", "identity_alignment_weight", "modality_alignment_weight")
+    loss = MUNLoss(5, batch_size=12, iterations=10, **dict.fromkeys(weights, 0))
+    assert list(loss(plain, batch[-1]).terms) == ["identity", "triplet"]
+    with pytest.raises(TypeError, match="output must have the tensor auxiliary_visible_logits, got 'SimpleNamespace'"):
+        MUNLoss(5, batch_size=12, iterations=10)(plain, batch[-1])

@@ -1,0 +1,38 @@
+"""The contract of the losses of a whole method: ``loss(output, identities) -> LossOutput``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vireid._checks import check_type, require
+
+
+class LossOutput(NamedTuple):
+    """Hold the loss of a method and its parts."""
+
+    total: Tensor
+    """The sum of the terms, a scalar."""
+    terms: dict[str, Tensor]
+    """Every term by name, after its weight."""
+
+    @classmethod
+    def from_terms(cls, terms: dict[str, Tensor]) -> LossOutput:
+        """Add up the terms."""
+        return cls(torch.stack(list(terms.values())).sum(), terms)
+
+
+def read_fields(output: object, *fields: str, remedy: str = "") -> tuple[Tensor, ...]:
+    """Read tensors by name from the output of a network."""
+    for field in fields:
+        found = isinstance(getattr(output, field, None), Tensor)
+        require(found, "output", f"have the tensor {field}", type(output).__name__, remedy, error=TypeError)
+    return tuple(getattr(output, field) for field in fields)
+
+
+def check_parts(**parts: nn.Module | None) -> None:
+    """Require a module or None for every named argument."""
+    for argument, part in parts.items():
+        check_type(argument, part, (nn.Module, type(None)), "be a module or None")
