@@ -1,192 +1,18 @@
-import json
-import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
-from vireid import MUN
-from vireid.models import TwoStreamBaseline, checkpoints, load_training_state, save_training_state
-
-
-def make(**options):
-    torch.manual_seed(0)
-    return MUN(num_identities=7, backbone="test_resnet", image_size=(64, 32), **options)
-
-
-@pytest.fixture
-def images():
-    return torch.rand(3, 3, 64, 32, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"modality_specific_stages": 0, "last_stride": 2, "pooling_ratios": (2, 4), "bn_neck": False},
-        {"learnable_pooling": True, "auxiliary_classifier": True},
-    ],
-)
-def test_round_trip(tmp_path, images, options):
-    model = make(**options)
-    model(images, images)  # moves the running statistics
-    model.eval().save_pretrained(tmp_path / "a" / "b")
-    loaded = MUN.from_pretrained(tmp_path / "a" / "b", num_identities=7)
-    assert not loaded.training
-    for expected, actual in zip(model(images, images), loaded(images, images)):
-        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
-    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["config.json", "model.safetensors"]
-    config = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
-    assert config["arguments"]["backbone"] == "test_resnet"
-    assert config["preprocessing"] == {"size": [64, 32], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-
-
-def test_retrieval_only(tmp_path, images):
-    model = make().eval()
-    expected = model.embed(images, "infrared")
-    unneeded = ("generator.", "auxiliary_statistics.", "visible_classifier.", "infrared_classifier.")
-    needed = {name for name in model.state_dict() if not name.startswith(unneeded)}
-    model.drop_training_parts().save_pretrained(tmp_path)
-    loaded = MUN.from_pretrained(tmp_path)
-    torch.testing.assert_close(loaded.embed(images, "infrared"), expected, rtol=0, atol=0)
-    assert set(loaded.state_dict()) == needed
-    with pytest.raises(
-        RuntimeError, match="forward must come before drop_training_parts, after which only embed is le"
-    ):
-        loaded(images, images)
-
-
-@pytest.mark.parametrize("create", [TwoStreamBaseline, TwoStreamBaseline.agw, MUN], ids=["B", "AGW", "MUN"])
-def test_any_network_is_read_by_the_class_that_all_inherit_from(tmp_path, images, create):
-    model = create(7, "test_resnet", image_size=(64, 32)).eval()
-    model.save_pretrained(tmp_path)
-    loaded = TwoStreamBaseline.from_pretrained(tmp_path)
-    assert type(loaded) is type(model)
-    torch.testing.assert_close(loaded.embed(images, "visible"), model.embed(images, "visible"), rtol=0, atol=0)
-    for expected, actual in zip(model(images, images), loaded(images, images)):
-        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
-    if create is not MUN:
-        assert (loaded.visible_classifier is loaded.infrared_classifier) == (create is not TwoStreamBaseline)
-        with pytest.raises(ValueError, match="source must hold a checkpoint of MUN, got .* config must be of MUN, got"):
-            MUN.from_pretrained(tmp_path)
-
-
-def test_a_failed_write_keeps_the_earlier_checkpoint(tmp_path, images, monkeypatch):
-    model = make().eval()
-    model.save_pretrained(tmp_path)
-    expected = model.embed(images, "visible")
-
-    def full(*_args, **_options):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(checkpoints.safetensors.torch, "save_file", full)
-    with torch.no_grad():
-        model.neck.weight.mul_(torch.linspace(1, 2, 96))
-    with pytest.raises(OSError, match="No space left on device"):
-        model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-    torch.testing.assert_close(MUN.from_pretrained(tmp_path).embed(images, "visible"), expected, rtol=0, atol=0)
+from vireid import Modality
+from vireid.models import load_training_state, save_training_state
 
 
 class Evil:
     def __reduce__(self):
         return (open, ("executed", "w"))
-
-
-def change_config(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-
-
-def change_arguments(folder, **changes):
-    arguments = json.loads((folder / "config.json").read_text())["arguments"]
-    change_config(folder, arguments=arguments | changes)
-
-
-@pytest.mark.parametrize(
-    ("damage", "error", "message"),
-    [
-        (
-            lambda f: (f / "config.json").unlink(),
-            FileNotFoundError,
-            "source must hold config.json, got .* save_pretrained writes",
-        ),
-        (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "source must hold model.safetensors, got"),
-        (lambda f: (f / "config.json").write_text("{"), ValueError, "source must hold a config.json in JSON, got"),
-        (
-            lambda f: (f / "config.json").write_text("[]"),
-            ValueError,
-            "hold a config.json with a dictionary, got 'list'",
-        ),
-        (
-            lambda f: change_config(f, model="AGW"),
-            ValueError,
-            "source must hold a checkpoint of MUN, got .* config must be of MUN, got 'AGW'. The checkpoint of anot",
-        ),
-        (
-            lambda f: change_config(f, arguments=None),
-            ValueError,
-            "config must have the arguments, got None",
-        ),
-        (
-            lambda f: change_arguments(f, pretrained=True),
-            ValueError,
-            "have the arguments of MUN, got others: .*pretrained",
-        ),
-        (
-            lambda f: change_arguments(f, colour=1),
-            ValueError,
-            "have the arguments of MUN, got others: .*colour",
-        ),
-        (
-            lambda f: change_arguments(f, num_identities=9),
-            ValueError,
-            "hold the .* weights .* does not: .'infrared_classi",
-        ),
-        (
-            lambda f: (f / "model.safetensors").write_bytes(b"\0" * 99),
-            ValueError,
-            "source must hold whole weights, got",
-        ),
-        (
-            lambda f: (f / "model.safetensors").write_bytes(pickle.dumps(Evil())),
-            ValueError,
-            "source must hold whole weights, got",
-        ),
-    ],
-)
-def test_damaged_and_foreign_checkpoints(tmp_path, monkeypatch, damage, error, message):
-    monkeypatch.chdir(tmp_path)
-    make().save_pretrained(tmp_path / "model")
-    damage(tmp_path / "model")
-    with pytest.raises(error, match=message):
-        MUN.from_pretrained(tmp_path / "model")
-    assert not (tmp_path / "executed").exists()
-
-
-def test_wrong_number_of_identities(tmp_path):
-    make().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="num_identities must be 7, the identities of this checkpoint, got 395"):
-        MUN.from_pretrained(tmp_path, num_identities=395)
-
-
-def test_missing_folder_and_unreachable_hub(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="source must be a folder, got .* Write 'name/model' for a repository"):
-        MUN.from_pretrained(tmp_path / "nowhere")
-
-    def unreachable(repository, **_options):
-        raise OSError(f"{repository} is out of reach")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(
-        FileNotFoundError, match=r"on the Hugging Face hub \(name/model is out of reach\), got 'name/model'"
-    ):
-        MUN.from_pretrained("name/model")
-    make().save_pretrained(tmp_path)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_args, **_options: str(tmp_path))
-    assert MUN.from_pretrained("name/model").embedding_dim == 96
-
-
-# The state of a training run
 
 
 def test_training_state_comes_back(tmp_path):
@@ -234,5 +60,76 @@ def test_damaged_states(tmp_path):
     with pytest.raises(ValueError, match="path must be a whole training state"):
         load_training_state(path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match="path must be a training state, got 'list'"):
+    with pytest.raises(
+        ValueError, match="path must be a whole training state, got .*save_training_state did not write it"
+    ):
         load_training_state(path)
+
+
+def test_a_state_of_every_type_comes_back(tmp_path):
+    module = torch.nn.Linear(2, 3)
+    state = {
+        "model": module.state_dict(),
+        "module": OrderedDict(module.named_parameters()),
+        "values": [True, -3, 10**30, 2.5, 1j, "é", b"\x00\xff", None, (1, (2,)), {1, "a"}, float("inf")],
+        "torch": [torch.float16, torch.device("cpu"), torch.Size([2, 3]), torch.get_rng_state()],
+        3: {(1, 2): []},
+    }
+    state["twice"] = state["values"]
+    save_training_state(tmp_path / "last.pt", state)
+    loaded = load_training_state(tmp_path / "last.pt")
+    assert loaded.keys() == state.keys()
+    for name in ("values", "torch", "twice", 3):
+        assert repr(loaded[name]) == repr(state[name])
+    for name in ("model", "module"):
+        assert all(torch.equal(loaded[name][key], value) for key, value in state[name].items())
+
+
+class Pair(NamedTuple):
+    first: int
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.float64(0.5), r"numpy.float64'. Write float\(x\) or int\(x\)."),
+        (np.int64(5), "numpy.int64'. Write float"),
+        (np.arange(3), "numpy.ndarray'. Write torch.from_numpy"),
+        (Path("x"), "PosixPath'.$"),
+        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        (torch.optim.SGD, "builtins.type"),
+        (lambda: 0, "builtins.function"),
+        (torch.Generator(), "Generator"),
+        (Pair(1), "Pair"),
+        (defaultdict(list), "collections.defaultdict"),
+        (Modality.VISIBLE, "vireid.modality.Modality"),
+        (iter([]), "list_iterator"),
+    ],
+)
+def test_a_state_that_could_not_be_read_is_refused(value, kind, tmp_path):
+    for state, name in (
+        ({"a": [{"b": value}]}, r"state\['a'\]\[0\]\['b'\]"),
+        ({"c": (1, value)}, r"state\['c'\]\[1\]"),
+    ):
+        with pytest.raises(TypeError, match=rf"^{name} must be a tensor, a number, .* got '.*{kind}"):
+            save_training_state(tmp_path / "last.pt", state)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_could_not_be_read_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"^key of state\['a'\] must be .* got 'numpy.float64'"):
+        save_training_state(tmp_path / "last.pt", {"a": {np.float64(1): 2}})
+
+
+def test_a_state_that_is_nested_too_deep_or_no_dictionary_is_refused(tmp_path):
+    state = {}
+    for _ in range(200):
+        state = {"a": state}
+    endless = {}
+    endless["self"] = [endless]
+    with pytest.raises(ValueError, match=r"state\['a'\].* must be nested at most 100 deep"):
+        save_training_state(tmp_path / "last.pt", state)
+    with pytest.raises(TypeError, match="state must be a dictionary, got 'list'"):
+        save_training_state(tmp_path / "last.pt", [1])
+    save_training_state(tmp_path / "last.pt", endless)
+    assert load_training_state(tmp_path / "last.pt")["self"][0].keys() == {"self"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import require
+from vireid._checks import check_type, require
+from vireid._files import CHECKSUM, UNSEALED, check_file, lock_folder, write_file
+
+__all__ = ["load_training_state", "lock_folder", "save_training_state"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -34,14 +38,17 @@ def write_checkpoint(folder: str | os.PathLike[str], config: Mapping[str, Any], 
 
 
 def save_training_state(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write the state of a training run whole: a write that fails or is killed leaves an earlier file as it was.
+    """Write the state of a training run whole: an error or a kill leaves an earlier file as it was.
 
     Args:
-        path: of the file; its folder is made if need be.
-        state: tensors, numbers, texts, lists and dictionaries, such as modules and optimisers give.
+        path: Path of the file; its folder is made if need be.
+        state: Dictionary of tensors, numbers, strings, lists, tuples, sets and dictionaries, as the ``state_dict`` of
+            modules and optimizers give. NumPy's numbers and arrays are refused, for reading them would execute code.
 
     Raises:
-        OSError: the file cannot be written, for want of space or of permission.
+        OSError: If the file cannot be written, for want of space or of permission.
+        TypeError: If ``state`` holds something that :func:`load_training_state` cannot read.
+        ValueError: If ``state`` is nested deeper than 100.
 
     Example:
         >>> import tempfile
@@ -50,36 +57,36 @@ def save_training_state(path: str | os.PathLike[str], state: Mapping[str, Any]) 
         ...     load_training_state(f"{folder}/last.pt")
         {'epoch': 3}
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(dict(state), unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch raises the latter when the disk is full
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise OSError(f"path must be a file that can be written, got {str(path)!r}: {error}.") from error
+    check_type("state", state, Mapping, "be a dictionary")
+    state = dict(state)
+    _check_readable(state)
+
+    def write(unfinished: Path) -> None:
+        torch.save(state, unfinished)
+        comment = f"{CHECKSUM} {UNSEALED}".encode()
+        with unfinished.open("r+b") as file:
+            file.seek(-2, os.SEEK_END)  # a zip archive ends with the length of its comment and the comment
+            file.write(len(comment).to_bytes(2, "little") + comment)
+
+    write_file(path, write)
 
 
 def load_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what :func:`save_training_state` has written, to the CPU. Nothing in it is executed.
+    """Read the file of :func:`save_training_state`, to the CPU, and verify its checksum. Nothing in it is executed.
 
     Args:
-        path: of the file.
+        path: Path of the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds something else than such a state.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, or was not written by :func:`save_training_state`.
     """
-    require(Path(path).is_file(), "path", "be a file", str(path), error=FileNotFoundError)
+    remedy = "It is damaged, or save_training_state did not write it."
+    require(check_file(path), "path", "be a whole training state", str(path), remedy)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch raises depends on the damage, and may advise to trust the file
-        remedy = "It is damaged, or something else."
+        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    except Exception as error:  # torch raises many types, and may advise to trust the file
         raise ValueError(f"path must be a whole training state, got {str(path)!r}. {remedy}") from error
-    require(isinstance(state, dict), "path", "be a training state", type(state).__name__)
-    return state  # type: ignore[no-any-return]
 
 
 def read_config(source: str | os.PathLike[str]) -> tuple[dict[str, Any], Path]:
@@ -128,3 +135,42 @@ def _find(source: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         reason = f"be a folder, or a repository that can be reached on the Hugging Face hub ({error})"
         raise FileNotFoundError(f"source must {reason}, got {str(source)!r}.") from error
+
+
+_READABLE = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    Tensor,
+    nn.Parameter,
+    torch.Size,
+    torch.dtype,
+    torch.device,
+)
+_CONTAINERS = (dict, OrderedDict, list, tuple, set)
+
+
+def _check_readable(state: dict[str, Any]) -> None:
+    """Require that torch reads the state without executing code: exact types, for it refuses their subclasses."""
+    stack: list[tuple[str, int, Any]] = [("state", 0, state)]
+    seen = set()
+    while stack:
+        name, depth, value = stack.pop()
+        require(depth <= 100, name, "be nested at most 100 deep", type(value).__name__)
+        if type(value) in _CONTAINERS and id(value) not in seen:
+            seen.add(id(value))
+            keyed = isinstance(value, dict)
+            stack += [(f"key of {name}", depth + 1, key) for key in value] if keyed else []
+            pairs = value.items() if keyed else enumerate(value)
+            stack += [(f"{name}[{key!r}]", depth + 1, item) for key, item in pairs]
+        elif type(value) not in (*_READABLE, *_CONTAINERS):
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            remedy = (
+                "Write float(x) or int(x)." if isinstance(value, Real) else "Write torch.from_numpy(x) or x.tolist()."
+            )
+            rule = "be a tensor, a number, a string, or a list or dictionary of such"
+            require(False, name, rule, kind, remedy if kind.startswith("numpy") else "", error=TypeError)
