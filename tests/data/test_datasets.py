@@ -1,10 +1,13 @@
+import os
 import random
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +55,58 @@ def test_missing_cameras_and_stray_files_are_normal(tree):
     assert len(dataset.train) == 4 * 6 * 2 - 2
 
 
+def test_what_is_missing_or_ignored_is_told(tree):
+    shutil.rmtree(tree / "cam2")
+    images = sorted((tree / "cam4").rglob("*.jpg"))
+    for path in images[::2]:
+        path.rename(path.with_suffix(".webp"))
+    with pytest.warns(UserWarning, match="no images of these cameras|not named as images") as told:
+        dataset = SYSUMM01(tree)
+    assert len(dataset.train) == 4 * 5 * 2 - 4
+    assert [str(warning.message) for warning in told] == [
+        f"{tree} has no images of these cameras: cam2.",
+        f"7 files are not named as images and are ignored, the first: '{tree / 'cam4/0001/0001.webp'}'.",
+    ]
+    link = tree / "cam1" / "0001" / "0003.jpg"
+    link.symlink_to(tree / "elsewhere.jpg")
+    with pytest.raises(FileNotFoundError, match=r"root must hold the files that its links point to, got .*0003\.jpg"):
+        SYSUMM01(tree)
+
+
+def test_fingerprint_tells_other_people_and_images(tree, tmp_path):
+    first = SYSUMM01(tree).fingerprint()
+    assert len(first) == 16
+    assert SYSUMM01(shutil.copytree(tree, tmp_path / "copy")).fingerprint() == first
+    path = tree / "cam1" / "0001" / "0001.jpg"
+    path.write_bytes(path.read_bytes() + b"0")
+    second = SYSUMM01(tree).fingerprint()
+    (tree / "exp" / "test_id.txt").write_text("5,6\n")
+    third = SYSUMM01(tree).fingerprint()
+    path.rename(path.with_name(os.fsdecode(b"caf\xe9.jpg")))  # not UTF-8
+    assert len({first, second, third, SYSUMM01(tree).fingerprint()}) == 4
+
+
+def test_test_images(made):
+    dataset = SYSUMM01(made)
+    images = dataset.test_images()
+    assert images["visible"].records == dataset.test_visible
+    assert images[Modality.INFRARED].records == dataset.test_infrared
+    assert images["infrared"][0][0].dtype == torch.uint8
+    assert dataset.test_images(lambda image: image / 255)["visible"][0][0].is_floating_point()
+
+
+def test_long_lists_with_a_repeat_are_read_quickly(regdb, tree):
+    path = regdb / "idx" / "train_visible_1.txt"
+    path.write_text("".join(f"Visible/{i}/{i}.bmp {i}\n" for i in [*range(1, 60_001), 7]))
+    (tree / "exp" / "test_id.txt").write_text(",".join(map(str, [*range(1, 60_001), 7])))
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=r"must list an image once, got \['Visible/7/7.bmp'\]"):
+        RegDB(regdb, 1)
+    with pytest.raises(ValueError, match=r"must list an identity once, got \['7'\]"):
+        SYSUMM01(tree)
+    assert time.perf_counter() - started < 5  # 60 s each before
+
+
 def save_list(tree, split, values):
     """Put a list of identities as a .mat in place of the .txt."""
     path = tree / "exp" / f"{split}_id.txt"
@@ -73,11 +128,11 @@ def test_lists_as_matrices(tree, dtype):
     )
 
 
-def test_matrices_need_the_extra(tree, monkeypatch):
+def test_matrices_need_no_scipy(tree, monkeypatch):
     save_list(tree, "test", np.array([[5, 6, 7]]))
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(ImportError, match=r"scipy must be installed for this: pip install 'vireid\[mat\]'"):
-        SYSUMM01(tree)
+    assert {record.identity for record in SYSUMM01(tree).test_visible} == {5, 6, 7}
+    assert len(SYSUMM01(tree).gallery_permutations()) == 12
 
 
 def test_text_of_windows(tree):
@@ -107,6 +162,16 @@ def test_official_permutations(tree):
     for (camera, identity), order in permutations.items():
         np.testing.assert_array_equal(order, cells[camera - 1, 0][identity - 1, 0].astype(int) - 1)
         assert order.dtype == np.int64
+
+
+def test_fractional_permutations(tree):
+    cells = write_permutations(tree, np.random.default_rng(0))
+    cells[1, 0][4, 0] = cells[1, 0][4, 0] + 0.5  # of camera 2, identity 5; it was cut off before
+    scipy.io.savemat(tree / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cells})
+    with pytest.raises(
+        ValueError, match=r"mat must count the images of camera 2, identity 5 from 1, .* got \[[12].5, "
+    ):
+        SYSUMM01(tree).gallery_permutations()
 
 
 @pytest.mark.parametrize(
@@ -192,6 +257,7 @@ def write(tree, split, text):
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* has no images of these cameras")
 def test_damaged_trees(tree, damage, error, message):
     damage(tree)
     with pytest.raises(error, match=message):
@@ -295,6 +361,26 @@ def first_path(name):
     return lambda root: (root / (root / "idx" / name).read_text().split()[0]).unlink()
 
 
+def swap(one, other):
+    """A damage: exchange the training lists of the modalities."""
+
+    def damage(root):
+        first, second = (root / "idx" / f"train_{name}.txt" for name in (one, other))
+        texts = first.read_text(), second.read_text()
+        first.write_text(texts[1])
+        second.write_text(texts[0])
+
+    return damage
+
+
+def lists_elsewhere(root):
+    """A damage: both lists name the same images, in a folder whose name says nothing."""
+    (root / "vis").rename(root / "images")
+    text = (root / "idx/train_vis.txt").read_text().replace("vis/", "images/")
+    for name in ("train_vis.txt", "train_nir.txt"):
+        (root / "idx" / name).write_text(text)
+
+
 def repeat_first(text):
     return text + text.splitlines()[0] + "\n"
 
@@ -321,6 +407,16 @@ LINES = r"idx/train_visible_1.txt must list '<folder>/<identity>/<image> <label>
         (edit(LIST, repeat_first), ValueError, r"idx/train_visible_1.txt must list an image once, got \['Visible/"),
         (first_path(LIST), FileNotFoundError, r'must hold the images that idx/train_visible_1.txt lists, got "no \['),
         (
+            swap("visible_1", "thermal_1"),
+            ValueError,
+            r"idx/train_visible_1.txt must list visible images, got \['Thermal/",
+        ),
+        (
+            lambda root: shutil.copy(root / "idx/test_visible_1.txt", root / "idx/test_thermal_1.txt"),
+            ValueError,
+            r"idx/test_thermal_1.txt must list infrared images, got \['Visible/",
+        ),
+        (
             lambda root: shutil.copy(root / "idx/train_thermal_1.txt", root / "idx/test_thermal_1.txt"),
             ValueError,
             "root must train and test on different identities, got ",
@@ -330,14 +426,26 @@ LINES = r"idx/train_visible_1.txt must list '<folder>/<identity>/<image> <label>
 def test_damaged_regdb(regdb, damage, error, message):
     damage(regdb)
     with pytest.raises(error, match=message):
-        RegDB(regdb)
+        RegDB(regdb, 1)
 
 
-@pytest.mark.parametrize("trial", [0, 11, 1.0, "1", True])
-def test_regdb_has_ten_trials(made_regdb, trial):
+@pytest.mark.parametrize(
+    ("trial", "error"), [(0, ValueError), (11, ValueError), (1.0, ValueError), ("1", TypeError), (True, TypeError)]
+)
+def test_regdb_has_ten_trials(made_regdb, trial, error):
     assert RegDB(made_regdb, np.int64(3)).trial == 3
-    with pytest.raises(ValueError, match=f"trial must be a whole number from 1 to 10, got {trial!r}"):
+    message = f"trial must be an integer of at least 1 and of at most 10, got {trial!r}"
+    with pytest.raises(error, match=message):
         RegDB(made_regdb, trial)
+    with pytest.raises(error, match=message):
+        create_dataset("regdb", made_regdb, trial=trial)
+
+
+def test_regdb_s_trial_has_no_default(made_regdb):
+    with pytest.raises(TypeError, match="trial must be an integer of at least 1 and of at most 10, got None"):
+        create_dataset("regdb", made_regdb)
+    with pytest.raises(TypeError, match="required positional argument: 'trial'"):
+        RegDB(made_regdb)
 
 
 @pytest.mark.parametrize(
@@ -349,6 +457,8 @@ def test_regdb_has_ten_trials(made_regdb, trial):
             r"root must be the folder of LLCM, got .*LLCM'. (?s:.*)test_nir/cam1",
         ),
         (missing("idx/test_id.txt"), FileNotFoundError, "root must hold idx/test_id.txt, got 'no such file'"),
+        (swap("vis", "nir"), ValueError, r"idx/train_vis.txt must list visible images, got \['nir/0001/"),
+        (lists_elsewhere, ValueError, r"root must have other images in the visible than in the .*\['images/0001/"),
         (edit("test_id.txt", lambda text: ""), ValueError, r"idx/test_id must list identities by number, from 1, got"),
         (edit("test_id.txt", lambda text: "5,99"), FileNotFoundError, r"identity in test_id, got 'none of \[99\]'"),
         (edit("test_id.txt", lambda text: "4,5"), FileNotFoundError, r"identity in test_id, got 'none of \[4\]'"),
@@ -364,6 +474,7 @@ def test_regdb_has_ten_trials(made_regdb, trial):
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* has no images of these cameras")
 def test_damaged_llcm(llcm, damage, error, message):
     damage(llcm)
     with pytest.raises(error, match=message):
@@ -381,7 +492,10 @@ def test_llcm_needs_cameras_in_names(llcm):
 def test_llcm_people_whom_cameras_have_not_seen(llcm):
     shutil.rmtree(llcm / "test_vis" / "cam2" / "0005")
     shutil.rmtree(llcm / "test_nir" / "cam4")
-    dataset = LLCM(llcm)
+    with pytest.warns(UserWarning, match=r"LLCM has no images of these cameras: test_nir/cam4\.") as told:
+        dataset = LLCM(llcm)
+    assert len(told) == 1
+    assert told[0].filename == __file__
     assert len(dataset.test_visible) == 2 * (9 * 3 - 1)
     assert {record.camera for record in dataset.test_infrared} == {1, 2, 5, 6, 7, 8, 9}
 
@@ -391,7 +505,9 @@ def test_llcm_people_whom_cameras_have_not_seen(llcm):
 
 @pytest.mark.parametrize("reader", [SYSUMM01, RegDB, LLCM])
 def test_counts(reader, made, made_regdb, made_llcm):
-    dataset = reader({SYSUMM01: made, RegDB: made_regdb, LLCM: made_llcm}[reader])
+    dataset = create_dataset(
+        *{SYSUMM01: ("sysu", made), RegDB: ("regdb", made_regdb), LLCM: ("llcm", made_llcm)}[reader], trial=1
+    )
     counts, visible, infrared = dataset.counts(), dataset.test_visible, dataset.test_infrared
     assert counts["training identities"] == 4
     assert counts["test identities"] == 3
@@ -404,7 +520,7 @@ def test_counts(reader, made, made_regdb, made_llcm):
 
 
 def test_report_of_counts(made_regdb, monkeypatch):
-    report = check_dataset(RegDB(made_regdb))
+    report = check_dataset(RegDB(made_regdb, 1))
     assert not report.complete
     assert str(report).splitlines() == [
         "RegDB: counts differ from the published ones",
@@ -417,7 +533,7 @@ def test_report_of_counts(made_regdb, monkeypatch):
         "test infrared images               6       2060  ←",
     ]
     monkeypatch.setattr(RegDB, "published", {"training identities": 4, "test visible images": 6})
-    report = check_dataset(RegDB(made_regdb))
+    report = check_dataset(RegDB(made_regdb, 1))
     assert report.complete
     assert "all counts are the published ones" in str(report)
     assert "←" not in str(report)
@@ -444,6 +560,7 @@ def test_data_sets_by_name(made, made_regdb, made_llcm):
 # Any data set that the layouts allow
 
 
+@pytest.mark.filterwarnings("ignore:.* has no images of these cameras")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["sysu", "regdb", "llcm"]),

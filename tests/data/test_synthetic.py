@@ -2,13 +2,14 @@ import copy
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
 
-from vireid.data import LLCM, SYSUMM01, RegDB, pedestrians, synthetic
+from vireid.data import SYSUMM01, create_dataset, pedestrians, synthetic
 from vireid.data.synthetic import generate_synthetic
 from vireid.modality import Modality
 
@@ -121,11 +122,12 @@ def test_official_orders_are_read_as_those_of_the_real_data_set(tmp_path):
     assert {order.shape for order in permutations.values()} == {(10, 3)}
 
 
+@pytest.mark.filterwarnings("ignore:.* has no images of these cameras")
 @pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm"])
 def test_absence(tmp_path, layout):
     arguments = SMALL | {"test_identities": 8, "images_per_camera": 1, "absence": 0.6}
     root = generate_synthetic(tmp_path / "people", layout, **arguments)
-    dataset = READERS[layout](root)
+    dataset = create_dataset(layout, root, trial=1)
     for records in (dataset.train, dataset.test_visible + dataset.test_infrared):
         for modality in (Modality.VISIBLE, Modality.INFRARED):
             seen = {(record.identity, record.camera) for record in records if record.modality is modality}
@@ -135,6 +137,7 @@ def test_absence(tmp_path, layout):
             assert cameras == 1 or len(people) <= len(seen) < 0.8 * cameras * len(people)
 
 
+@pytest.mark.filterwarnings("ignore:.* has no images of these cameras")
 def test_cameras(tmp_path):
     root = generate_synthetic(tmp_path / "people", **SMALL, cameras=[2, 6])
     assert {path.name for path in root.glob("cam*")} == {"cam2", "cam6"}
@@ -143,9 +146,6 @@ def test_cameras(tmp_path):
     for cameras in ([1, 2], [3, 7], []):
         with pytest.raises(ValueError, match=rule.format(str(cameras)[1:-1])):
             generate_synthetic(tmp_path / "other", **SMALL, cameras=cameras)
-
-
-READERS = {"sysu": SYSUMM01, "regdb": RegDB, "llcm": LLCM}
 
 
 # Determinism
@@ -324,12 +324,12 @@ def test_cameras_differ_and_a_camera_has_one_scene():
         ({"test_identities": 0}, r"test_identities must be an integer of at least 1, got 0\."),
         ({"images_per_camera": 0}, r"images_per_camera must be an integer of at least 1, got 0\."),
         ({"images_per_camera": 1.5}, r"images_per_camera must be an integer of at least 1, got 1\.5\."),
-        ({"size": (24, 24)}, r"size must be \(height, width\) in whole pixels, at least \(32, 16\), got \(24, 24\)\."),
-        ({"size": (48, 8)}, r"size must be \(height, width\) in whole pixels, at least \(32, 16\), got \(48, 8\)\."),
-        ({"size": (48.0, 24.0)}, r"size must be \(height, width\) in whole pixels, .* got \(48\.0, 24\.0\)\."),
-        ({"size": (48, 24, 3)}, r"size must be \(height, width\) in whole pixels, .* got \(48, 24, 3\)\."),
-        ({"difficulty": 1.1}, r"difficulty must be between 0 and 1, got 1\.1\."),
-        ({"difficulty": -0.1}, r"difficulty must be between 0 and 1, got -0\.1\."),
+        ({"size": (24, 24)}, r"size\[0\] must be an integer of at least 32, got 24\."),
+        ({"size": (48, 8)}, r"size\[1\] must be an integer of at least 16, got 8\."),
+        ({"size": (48.0, 24.0)}, r"size\[0\] must be an integer of at least 32, got 48\.0\."),
+        ({"size": (48, 24, 3)}, r"size must be \(height, width\) in pixels, at least \(32, 16\), got \(48, 24, 3\)\."),
+        ({"difficulty": 1.1}, r"difficulty must be a finite number of at least 0 and of at most 1, got 1\.1\."),
+        ({"difficulty": -0.1}, r"difficulty must be a finite number of at least 0 and of at most 1, got -0\.1\."),
         ({"seed": -1}, r"seed must be an integer of at least 0, got -1\."),
         ({"workers": 0}, r"workers must be an integer of at least 1, got 0\."),
     ],
@@ -353,6 +353,24 @@ def test_an_empty_folder_and_missing_parents_are_fine(sysu, tmp_path):
     for root in (tmp_path / "empty", tmp_path / "new" / "people"):
         assert generate_synthetic(str(root), **SMALL) == root
         assert files(root) == files(sysu)
+
+
+def test_an_empty_folder_is_kept(sysu, tmp_path, monkeypatch):
+    """It may be a mounted volume, which can be neither removed nor replaced, in a folder that may not be written to."""
+    root = tmp_path / "volume"
+    root.mkdir()
+    before = root.stat().st_ino
+
+    def refuse(self, *_):
+        raise OSError(16, "Device or resource busy", str(self))
+
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    monkeypatch.setattr(Path, "rename", lambda self, to: refuse(self) if Path(to) == root else rename(self, to))
+    assert generate_synthetic(root, **SMALL) == root
+    assert root.stat().st_ino == before
+    assert files(root) == files(sysu)
+    assert {path.name for path in root.iterdir()} == {"exp", *(f"cam{camera}" for camera in range(1, 7))}
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):

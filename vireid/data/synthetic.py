@@ -1,10 +1,9 @@
-"""A data set of drawn pedestrians: real image files and split files in the layouts of the public data sets."""
+"""A generator of a synthetic data set: drawn pedestrians and split files in the layouts of the public data sets."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -15,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.random import default_rng
-from numpy.typing import NDArray
 from PIL import Image
 
-from vireid._checks import check_choice, is_whole, require
+from vireid._checks import check_choice, check_integer, check_number, check_size, check_type, require
+from vireid.data.matlab import write_matlab
 from vireid.data.pedestrians import Shot, photograph
 from vireid.modality import Modality
 
@@ -37,32 +36,40 @@ def generate_synthetic(
     seed: int = 0,
     workers: int = 1,
 ) -> Path:
-    """Write a data set of drawn pedestrians, split files included, that the readers of the public data sets can read.
+    """Write a data set of drawn pedestrians with split files, which the readers of the public data sets can read.
 
-    An identity is a body, hair, garments, prints and bags. The brightness of each of them is drawn once for visible and
-    once, independently, for infrared cameras, so that only shape and pattern tell a person across modalities. Pose,
-    viewpoint, place, light, blur, noise, background and occlusion differ from image to image. An image depends on
-    ``seed``, its identity, camera and frame alone: not on the machine, the order or the number of images written.
-    Nothing appears under ``root`` before everything is written.
+    An identity is a body, hair, garments, prints and bags. The brightness of each of them is drawn independently for
+    visible and for infrared cameras, so that only shape and pattern identify a person across modalities. Pose,
+    viewpoint, place, light, blur, noise, background and occlusion differ from image to image. An image depends only on
+    ``seed``, its identity, camera and frame, not on the machine, the order or the number of images written. A new
+    folder appears under its name once everything is written; in an existing empty one, which may be a mounted volume,
+    a hidden folder holds the files until then.
 
     Args:
         root: New or empty folder of the data set.
-        layout: Whose folders and split files to write. ``"regdb"`` has one camera of each modality, ``"llcm"`` nine
-            visible and eight infrared ones, ``"sysu"`` four and two.
-        train_identities: Identities to train on, at least 2; SYSU-MM01 holds a quarter of them out for validation.
-        test_identities: Identities to test on; RegDB divides all identities anew in each of its ten trials.
-        images_per_camera: Images of each identity from each camera; ten allow the multi-shot galleries of SYSU-MM01.
-        cameras: Which of the layout's cameras there are, by number; by default all.
-        absence: Share of an identity's cameras, from 0 to 1, that have not seen it, as is normal in the real data sets;
+        layout: Data set whose folders and split files are written. ``"regdb"`` has one camera of each modality,
+            ``"llcm"`` nine visible and eight infrared ones, ``"sysu"`` four and two.
+        train_identities: Number of training identities, at least 2; SYSU-MM01's layout holds out a quarter of them for
+            validation.
+        test_identities: Number of test identities; RegDB's layout divides all identities anew in each of ten trials.
+        images_per_camera: Number of images of each identity from each camera; ten allow the multi-shot galleries of
+            SYSU-MM01.
+        cameras: Numbers of the layout's cameras to use; by default all.
+        absence: Share of an identity's cameras, from 0 to 1, that have not seen it, as is common in the real data sets;
             one camera of each modality always has.
-        size: (height, width) of the images in pixels.
-        difficulty: Strength of everything that differs between images of a person, from 0 to 1.
-        seed: Another seed draws other people, cameras and images.
-        workers: Processes that draw. More than one need the ``if __name__ == "__main__":`` of `multiprocessing`.
+        size: (height, width) of the images in pixels, at least (32, 16).
+        difficulty: Strength of the differences between images of a person, from 0 to 1.
+        seed: Seed of the people, cameras and images.
+        workers: Number of processes that draw. More than one need the ``if __name__ == "__main__":`` of
+            `multiprocessing`.
+
+    Returns:
+        The absolute path of ``root``.
 
     Raises:
-        ValueError: an argument is out of its range, or ``layout`` is unknown.
-        FileExistsError: ``root`` is a file or a folder that is not empty.
+        ValueError: If an argument is out of range, or ``layout`` is unknown.
+        TypeError: If an argument has another type.
+        FileExistsError: If ``root`` is a file or a folder that is not empty.
 
     Example:
         >>> import tempfile
@@ -74,27 +81,27 @@ def generate_synthetic(
         36 1,2,3
     """
     check_choice("layout", layout, _LAYOUTS)
-    counts = {"train_identities": train_identities, "test_identities": test_identities, "workers": workers}
-    counts |= {"images_per_camera": images_per_camera, "seed": seed}
-    for argument, count in counts.items():
-        least = {"train_identities": 2, "seed": 0}.get(argument, 1)
-        require(is_whole(count) and count >= least, argument, f"be an integer of at least {least}", count)
-    whole = all(is_whole(length) for length in size) and len(size) == 2
-    large = whole and size[0] >= 32 and size[1] >= 16
-    require(large, "size", "be (height, width) in whole pixels, at least (32, 16)", size)
-    require(0 <= difficulty <= 1, "difficulty", "be between 0 and 1", difficulty)
+    train_identities = check_integer("train_identities", train_identities, least=2)
+    test_identities = check_integer("test_identities", test_identities, least=1)
+    images_per_camera = check_integer("images_per_camera", images_per_camera, least=1)
+    workers = check_integer("workers", workers, least=1)
+    seed = check_integer("seed", seed, least=0)
+    size = check_size("size", size, least=(32, 16))
+    difficulty = check_number("difficulty", difficulty, least=0, most=1)
+    absence = check_number("absence", absence, least=0, most=1)
+    check_type("root", root, (str, os.PathLike), "be a path")
     root = Path(root).absolute()
-    vacant = not root.exists() or (root.is_dir() and not any(root.iterdir()))
+    exists = root.exists()
+    vacant = not exists or (root.is_dir() and not any(root.iterdir()))
     remedy = "Delete it or choose another one."
     require(vacant, "root", "be a new or an empty folder", str(root), remedy, error=FileExistsError)
 
-    require(0 <= absence <= 1, "absence", "be between 0 and 1", absence)
     train, test = range(1, train_identities + 1), range(train_identities + 1, train_identities + test_identities + 1)
     sightings = _sightings(layout, [*train, *test], cameras, absence, seed)
     shots, lists = _LAYOUTS[layout](train, test, sightings, range(1, images_per_camera + 1), seed)
-    write = partial(_write_image, size=(size[0], size[1]), difficulty=difficulty, seed=seed)
+    write = partial(_write_image, size=size, difficulty=difficulty, seed=seed)
     root.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary:
+    with TemporaryDirectory(prefix=f".{root.name}.", dir=root if exists else root.parent) as temporary:
         unfinished = Path(temporary, root.name)
         for folder in {(unfinished / path).parent for path in [*lists, *(shot.path for shot in shots)]}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,13 +113,15 @@ def generate_synthetic(
         else:
             with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
                 list(pool.map(write, repeat(unfinished), shots, chunksize=32))
-        if root.exists():
-            root.rmdir()
-        unfinished.rename(root)
+        if exists:  # a mounted volume cannot be replaced
+            for entry in sorted(unfinished.iterdir()):
+                entry.rename(root / entry.name)
+        else:
+            unfinished.rename(root)
     return root
 
 
-# Layouts: which images there are, and what the split files say.
+# Layouts: the images and the contents of the split files.
 
 
 _Layout = tuple[list[Shot], dict[str, bytes]]  # the images, and the split files' names and contents
@@ -128,13 +137,18 @@ _CAMERAS: dict[str, dict[Modality, tuple[int, ...]]] = {
 def _sightings(
     layout: str, identities: Sequence[int], cameras: Sequence[int] | None, absence: float, seed: int
 ) -> _Sightings:
-    """Which camera has seen whom in which modality."""
+    """Draw the cameras that have seen each identity in each modality."""
     known = _CAMERAS[layout]
     every = {camera for of_modality in known.values() for camera in of_modality}
-    chosen = every if cameras is None else set(cameras)
+    rule, remedy = (
+        "be cameras of the layout, one of each modality at least",
+        "; ".join(f"{mode.value}: {all_}" for mode, all_ in known.items()),
+    )
+    listed = cameras is None or (isinstance(cameras, Sequence) and not isinstance(cameras, (str, bytes)))
+    require(listed, "cameras", rule, cameras, remedy, error=TypeError)
+    chosen = every if cameras is None else {check_integer(f"cameras[{i}]", c) for i, c in enumerate(cameras)}
     fits = chosen <= every and all(chosen & set(of_modality) for of_modality in known.values())
-    rule = "be cameras of the layout, one of each modality at least"
-    require(fits, "cameras", rule, cameras, "; ".join(f"{mode.value}: {all_}" for mode, all_ in known.items()))
+    require(fits, "cameras", rule, cameras, remedy)
     sightings = []
     for (modality, of_modality), identity in product(known.items(), identities):
         present = sorted(chosen & set(of_modality))
@@ -162,7 +176,7 @@ def _sysu_mm01(train: range, test: range, sightings: _Sightings, frames: range, 
         ]
         for camera in range(1, 7)
     ]
-    return shots, {**lists, "exp/rand_perm_cam.mat": _mat_of_cells("rand_perm_cam", orders)}
+    return shots, {**lists, "exp/rand_perm_cam.mat": write_matlab("rand_perm_cam", orders)}
 
 
 def _regdb(train: range, test: range, sightings: _Sightings, frames: range, seed: int) -> _Layout:
@@ -187,7 +201,7 @@ def _regdb(train: range, test: range, sightings: _Sightings, frames: range, seed
 
 
 def _llcm(train: range, test: range, sightings: _Sightings, frames: range, seed: int) -> _Layout:
-    del seed  # the people are drawn from it; who is for testing need not be
+    del seed  # only the people depend on it
     shots, lines = [], {"vis": "", "nir": ""}
     for (identity, camera, modality), frame in product(sightings, frames):
         stem = "vis" if modality is _VISIBLE else "nir"
@@ -202,27 +216,6 @@ def _llcm(train: range, test: range, sightings: _Sightings, frames: range, seed:
 
 def _one_line(identities: Iterable[int]) -> bytes:
     return (",".join(map(str, identities)) + "\n").encode()
-
-
-def _mat_of_cells(name: str, cells: list[list[NDArray[np.int64]]]) -> bytes:
-    """A MATLAB 5 file of one column of cells, each a column of cells with a matrix, as rand_perm_cam.mat is.
-
-    scipy writes such files, but is no core dependency, and puts the time of writing into them.
-    """
-
-    def element(kind: int, content: bytes) -> bytes:
-        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
-
-    def array(kind: int, shape: tuple[int, ...], content: bytes, name: str = "") -> bytes:
-        flags = element(6, struct.pack("<II", kind, 0))
-        return element(14, flags + element(5, struct.pack("<II", *shape)) + element(1, name.encode()) + content)
-
-    def matrix(values: NDArray[np.int64]) -> bytes:
-        return array(11, values.shape, element(4, values.astype("<u2").tobytes("F")))  # of unsigned 16-bit integers
-
-    columns = [array(1, (len(column), 1), b"".join(map(matrix, column))) for column in cells]
-    header = b"MATLAB 5.0 MAT-file, drawn by vireid".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
-    return header + array(1, (len(cells), 1), b"".join(columns), name)
 
 
 _LAYOUTS = {"sysu": _sysu_mm01, "regdb": _regdb, "llcm": _llcm}
