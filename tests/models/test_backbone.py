@@ -1,11 +1,18 @@
-import copy
+import json
+import pickle
+import time
+from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from vireid.models import create_backbone
-from vireid.models.backbone import _split_tokens
+from tests.bad_input import case, choice, flag, integer, parameters, problems, size
+from tests.fake_cuda import run_on_fake_cuda
+from vireid.models import NonLocalBlock, TwoStreamBackbone, create_backbone
 
 SMALL = {"image_size": (96, 48)}
 
@@ -32,12 +39,15 @@ FAMILIES = {  # the smallest variants, and whether their last stride can be 1
     "regnetx_002": True,
     "densenet121": False,
     "hrnet_w18_small": False,
+    "edgenext_xx_small": False,
     "swin_tiny_patch4_window7_224": False,
+    "legacy_seresnet18": True,
+    "pvt_v2_b0": True,
     "test_mambaout": True,
     "test_vit": True,
     "test_vit3": True,
+    "eva02_tiny_patch14_224": True,
 }
-SIZES = [(288, 144), (256, 128)]
 
 
 def timm_network(name, size):
@@ -60,46 +70,130 @@ def as_map(features, channels, grid):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_equal_the_timm_network(name, size, tmp_path):
     if name.startswith("hrnet") and size == (288, 144):  # which timm's own cannot take
-        with pytest.raises(ValueError, match=r"image_size must suit hrnet_w18_small \(.*\), got \(288, 144\). 256×128"):
-            create_backbone(name, last_stride=2, image_size=size)
+        message = r"image_size must suit hrnet_w18_small \(.*\), got \(288, 144\). image_size=\(256, 128\) suits it."
+        with pytest.raises(ValueError, match=message):
+            create_backbone(name, image_size=size)
         return
     network = timm_network(name, size)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    stages = 0 if name.startswith("test_vit") else 1  # where class tokens join makes a difference later on
+    stages = 0 if name.startswith(("test_vit", "eva")) else 1  # where class tokens join makes a difference later on
     options = {"modality_specific_stages": stages, "checkpoint": tmp_path / "weights.pth", "image_size": size}
     backbone = create_backbone(name, last_stride=2, **options).eval()
     images = torch.randn(2, 3, *size)
+    patch = 14 if name.startswith("eva") else 16
     with torch.no_grad():
-        expected = as_map(network.forward_features(images), backbone.out_channels, (size[0] // 16, size[1] // 16))
+        grid = (size[0] // patch, size[1] // patch)
+        expected = as_map(network.forward_features(images), backbone.out_channels, grid)
         for last_map in backbone(images, images):
             torch.testing.assert_close(last_map, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_families_train_with_last_stride_1(name):
-    size = (256, 128)
-    if not FAMILIES[name]:
-        with pytest.raises(ValueError, match=f"last_stride must be 2 for {name}, whose last stage reduces otherwise"):
-            create_backbone(name, image_size=size)
-        return
+def test_families_train_with_the_default_stride(name):
+    size = (252, 126) if name.startswith("eva") else (256, 128)
     backbone = randomised(create_backbone(name, image_size=size))
     visible_map, infrared_map = backbone(*torch.rand(2, 2, 3, *size))
-    assert visible_map.shape == infrared_map.shape == (2, backbone.out_channels, 16, 8)
-    assert backbone.first_stages(torch.rand(2, 3, *size), "visible").shape[1] == backbone.cut_channels
+    grid = ((18, 9) if name.startswith("eva") else (16, 8)) if FAMILIES[name] else (8, 4)
+    assert visible_map.shape == infrared_map.shape == (2, backbone.out_channels, *grid)
+    assert backbone.config["last_stride"] == (1 if FAMILIES[name] else 2)
+    cut_map = backbone.first_stages(torch.rand(2, 3, *size), "visible")
+    assert cut_map.shape[1] == backbone.cut_channels
+    assert cut_map.shape[2] == 2 * cut_map.shape[3]
     (visible_map.square().sum() + infrared_map.sum()).backward()
     assert [key for key, value in backbone.named_parameters() if value.requires_grad and value.grad is None] == []
 
 
-def test_transformer_without_class_token_is_the_same_after_any_block(tmp_path):
+@pytest.mark.parametrize("name", [name for name, removable in FAMILIES.items() if not removable])
+def test_families_without_a_last_stride_to_remove(name):
+    with pytest.raises(ValueError, match=f"last_stride must be 2 for {name}, whose last stage reduces otherwise"):
+        create_backbone(name, image_size=(256, 128), last_stride=1)
+    torch.manual_seed(0)
+    backbone = create_backbone(name, image_size=(256, 128))
+    torch.manual_seed(0)
+    weights = create_backbone(name, image_size=(256, 128), last_stride=2).state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in backbone.state_dict().items())
+    images = torch.rand(1, 3, 256, 128)  # the attempt at stride 1 left nothing behind
+    whole = timm_network(name, (256, 128)).forward_features(images)
+    assert backbone.eval()(images, images)[0].numel() == whole.numel()
+
+
+@pytest.mark.parametrize("options", [{}, {"modality_specific_stages": 0}, {"non_local": True}, {"non_local": {4: 1}}])
+@pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "edgenext_xx_small"])
+def test_config_rebuilds_the_architecture(name, options):
+    backbone = create_backbone(name, image_size=(96, 64), **options)
+    config = json.loads(json.dumps(backbone.config))
+    again = create_backbone(**config)
+    again.load_state_dict(backbone.state_dict())
+    assert again.config == backbone.config
+    assert f"name='{name}'" in repr(again)
+    images = torch.rand(2, 3, 96, 64)
+    torch.testing.assert_close(again.eval()(images, images), backbone.eval()(images, images), rtol=0, atol=0)
+
+
+def test_halves_of_your_own():
+    backbone = TwoStreamBackbone(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), cut_channels=4, out_channels=6)
+    assert backbone.config is None
+    visible_map, infrared_map = backbone(torch.rand(2, 3, 8, 4), torch.rand(3, 3, 8, 4))
+    assert visible_map.shape == (2, 6, 8, 4)
+    assert infrared_map.shape == (3, 6, 8, 4)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_mambaout", "test_vit"])
+def test_devices(name):
+    backbone = create_backbone(name, **SMALL).eval()
+    visible_map, _ = run_on_fake_cuda(backbone, *torch.rand(2, 2, 3, 96, 48))
+    assert visible_map.shape[:2] == (2, backbone.out_channels)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_non_local_blocks_of_agw(name):
+    backbone = create_backbone(name, modality_specific_stages=0, non_local=True, **SMALL)
+    number = {"resnet18": {"layer2": (0, 1), "layer3": (0, 1)}, "resnet50": {"layer2": (2, 3), "layer3": (3, 4, 5)}}[
+        name
+    ]
+    places = [f"shared_stages.network.{layer}.{block}.1" for layer in number for block in number[layer]]
+    blocks = {key: module for key, module in backbone.named_modules() if isinstance(module, NonLocalBlock)}
+    assert list(blocks) == places
+    width = {"resnet18": 64, "resnet50": 256}[name]
+    assert [block.value.in_channels for block in blocks.values()] == [
+        width * (2 if "layer2" in place else 4) for place in places
+    ]
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_mambaout", "test_efficientnet", "densenet121"])
+def test_non_local_blocks_in_other_families(name):
+    torch.manual_seed(0)
+    plain = create_backbone(name, image_size=(96, 64)).eval()
+    torch.manual_seed(0)
+    backbone = create_backbone(name, image_size=(96, 64), non_local={1: 1, 2: 1, 3: 5}).eval()
+    images = torch.rand(2, 3, 96, 64)
+    expected = plain(images, images)[0]
+    torch.testing.assert_close(backbone(images, images)[0], expected)  # the blocks start as the identity
+    blocks = [module for module in backbone.visible_stages.modules() if isinstance(module, NonLocalBlock)]
+    assert len(blocks) == 1
+    with torch.no_grad():
+        blocks[0].project[1].weight.fill_(1)
+    changed, unchanged = backbone(images, images)
+    assert not torch.allclose(changed, expected)
+    torch.testing.assert_close(unchanged, expected)
+    backbone.train()(images, images)[0].sum().backward()
+    assert blocks[0].value.weight.grad.abs().max() > 0
+
+
+def test_transformer_is_the_same_after_any_block_without_prefix_tokens(monkeypatch, tmp_path):
     # test_vit3 averages its patches; its one register token is left out here.
-    network = timm.create_model("test_vit3", num_classes=0, img_size=(96, 48), reg_tokens=0, class_token=False).eval()
+    make, options = timm.create_model, {"reg_tokens": 0, "class_token": False}
+    monkeypatch.setattr("timm.create_model", lambda name, **others: make(name, **options, **others))
+    network = timm.create_model("test_vit3", num_classes=0, img_size=(96, 48)).eval()
     assert network.num_prefix_tokens == 0
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
     images = torch.rand(2, 3, 96, 48)
     expected = as_map(network.forward_features(images), 96, (6, 3))
     for stages in (0, 1, 3):
-        first, shared, last_map = _split_tokens("vit", copy.deepcopy(network), stages, network.forward_features(images))
-        torch.testing.assert_close(last_map, expected)
-        torch.testing.assert_close(shared(first(images)), expected)
+        backbone = create_backbone(
+            "test_vit3", modality_specific_stages=stages, checkpoint=tmp_path / "weights.pth", **SMALL
+        )
+        torch.testing.assert_close(backbone.eval()(images, images)[0], expected)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -162,31 +256,101 @@ def test_gradient_reaches_every_parameter():
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_weights_from_a_file(tmp_path):
+@pytest.mark.parametrize("form", ["weights", "safetensors", "training state"])
+def test_weights_from_a_file(form, tmp_path):
     network = timm.create_model("test_resnet", num_classes=10).eval()
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth")
+    if form == "safetensors":
+        save_file(network.state_dict(), path)
+    elif form == "weights":
+        torch.save(network.state_dict(), path)
+    else:
+        weights = {f"module.{key}": value for key, value in network.state_dict().items()}
+        torch.save({"state_dict": weights, "epoch": 3}, path)
+    backbone = create_backbone("test_resnet", checkpoint=path, last_stride=2, **SMALL).eval()
+    images = torch.rand(2, 3, 96, 48)
+    torch.testing.assert_close(backbone(images, images)[1], network.forward_features(images))
+    assert "state_dict" not in backbone.shared_stages.network.pretrained_cfg  # which would be a second copy
+
+
+def test_position_embeddings_of_a_file_are_resized(tmp_path):
+    network = timm.create_model("test_vit", num_classes=10)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    backbone = create_backbone("test_resnet", checkpoint=tmp_path / "weights.pth", last_stride=2, **SMALL).eval()
+    backbone = create_backbone("test_vit", checkpoint=tmp_path / "weights.pth", **SMALL)
+    embedding = backbone.visible_stages.stem.pos_embed
+    assert network.pos_embed.shape == (1, 1 + 10 * 10, 64)
+    assert embedding.shape == (1, 1 + 6 * 3, 64)
+    torch.testing.assert_close(embedding[:, 0], network.pos_embed[:, 0])  # of the class token
+
+
+class Executes:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_checkpoints_execute_nothing(form, tmp_path):
+    state = {**timm.create_model("test_resnet", num_classes=0).state_dict(), "more": Executes(tmp_path / "executed")}
+    if form == "pickle":
+        (tmp_path / "weights.pth").write_bytes(pickle.dumps(state, protocol=2))
+    else:
+        torch.save(state, tmp_path / "weights.pth", _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(
+        ValueError, match="checkpoint must hold the weights of test_resnet, not be damaged or hold more"
+    ):
+        create_backbone("test_resnet", checkpoint=tmp_path / "weights.pth", **SMALL)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_weights_of_something_else(tmp_path):
+    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(
+        ValueError, match=r"checkpoint must hold the weights of test_resnet, got '\d+ of its \d\d tensors'"
+    ):
+        create_backbone("test_resnet", checkpoint=tmp_path / "other.pth", **SMALL)
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(
+        ValueError, match=r"checkpoint must hold the weights of test_resnet, not be .*, got '.*text.pth"
+    ):
+        create_backbone("test_resnet", checkpoint=tmp_path / "text.pth", **SMALL)
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    next(iter(state.values()))[0] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(ValueError, match=r"checkpoint must hold finite weights, got '.*nan.pth'"):
+        create_backbone("test_resnet", checkpoint=tmp_path / "nan.pth", **SMALL)
+
+
+def test_pretrained_without_a_connection(tmp_path, monkeypatch):
+    def unreachable(*_args, **_options):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_file: None)
+    start = time.perf_counter()
+    message = (
+        "pretrained must be False for test_resnet, whose weights cannot be loaded: no route to the hub. checkpoint=…"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        create_backbone("test_resnet", pretrained=True, **SMALL)
+    assert time.perf_counter() - start < 5
+    network = timm.create_model("test_resnet", num_classes=10).eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_file: str(tmp_path / "model.safetensors"))
+    backbone = create_backbone("test_resnet", pretrained=True, last_stride=2, **SMALL).eval()
     images = torch.rand(2, 3, 96, 48)
     torch.testing.assert_close(backbone(images, images)[1], network.forward_features(images))
 
 
-def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
-    torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / "other.pth")
-    with pytest.raises(
-        ValueError, match=r"checkpoint must hold the weights of test_resnet, got '\d+ of its \d\d in .*oth"
-    ):
-        create_backbone("test_resnet", checkpoint=tmp_path / "other.pth", **SMALL)
-    (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(FileNotFoundError, match=r"weights must be some that fit test_resnet, from .*text.pth', got"):
-        create_backbone("test_resnet", checkpoint=tmp_path / "text.pth", **SMALL)
+def test_pretrained_when_the_download_fails(monkeypatch):
+    def broken(*_args, **_options):
+        raise OSError("connection lost")
 
-    def unreachable(*_args, **_options):
-        raise OSError("no route to the hub")
-
-    monkeypatch.setattr("timm.create_model", unreachable)
-    with pytest.raises(
-        FileNotFoundError, match=r"the hub has for test_resnet, got no route to the hub. checkpoint=… take"
-    ):
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_args, **_options: None)
+    monkeypatch.setattr("timm.create_model", broken)
+    with pytest.raises(FileNotFoundError, match="pretrained must be False for test_resnet, .*: connection lost. check"):
         create_backbone("test_resnet", pretrained=True, **SMALL)
 
 
@@ -199,18 +363,27 @@ def test_weights_that_cannot_be_had(tmp_path, monkeypatch):
             ValueError,
             "hand on one map at this cut .* got 'hrn",
         ),
-        ({"name": "levit_128s"}, ValueError, "backbone must hand on one map at this cut .* got 'levit_128s'. Networks"),
+        ({"name": "levit_128s"}, ValueError, "backbone must hand on one map at this cut .* got 'levit_128s'. The page"),
+        ({"name": "twins_svt_small"}, ValueError, "backbone must hand on one map at this cut .* got 'twins_svt_small'"),
+        ({"name": "resnet50.a9"}, ValueError, "backbone must have a tag that timm knows, got 'resnet50.a9'"),
         ({"modality_specific_stages": 4}, ValueError, "modality_specific_stages must be from 0 to 3, so .* got 4"),
-        ({"last_stride": 3}, ValueError, "last_stride must be 1 or 2, got 3"),
-        ({"name": "densenet121"}, ValueError, "last_stride must be 2 for densenet121, .* got 1"),
-        ({"image_size": (0, 48)}, ValueError, r"image_size\[0\] must be an integer of at least 1, got 0"),
+        ({"last_stride": 3}, ValueError, "last_stride must be an integer of at least 1 and of at most 2, got 3"),
+        ({"non_local": {5: 1}}, ValueError, "non_local must name stages of test_resnet, from 1 to 4, got {5: 1}"),
+        (
+            {"name": "test_vit", "non_local": True},
+            ValueError,
+            "non_local must be False for test_vit, whose blocks do no",
+        ),
+        ({"image_size": (0, 48)}, ValueError, r"image_size\[0\] must be an integer of at least 16, got 0"),
+        ({"image_size": (1, 1)}, ValueError, r"image_size\[0\] must be an integer of at least 16, got 1"),
+        ({"image_size": (96, 2000)}, ValueError, r"image_size must be at most 1024 pixels high and wide, got \(96, 20"),
         ({"checkpoint": "nowhere.pth"}, FileNotFoundError, "checkpoint must be a file, got 'nowhere.pth'"),
     ],
 )
 def test_errors(arguments, error, message):
     options = {"name": "test_resnet"} | SMALL
     if arguments.get("name") in {"hrnet_w18_small", "levit_128s"}:
-        options |= {"last_stride": 2, "image_size": (256, 128)}
+        options |= {"image_size": (256, 128)}
     with pytest.raises(error, match=message):
         create_backbone(**options | arguments)
 
@@ -227,3 +400,41 @@ def test_unknown_modality():
     backbone = create_backbone("test_resnet", **SMALL)
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'infared'. Did you mean"):
         backbone.first_stages(torch.rand(1, 3, 96, 48), "infared")
+
+
+def create_named(backbone="test_resnet", **options):
+    """As the networks call it: errors say "backbone", the name of their argument."""
+    return create_backbone(backbone, **{**SMALL, **options})
+
+
+CASES = {
+    "create_backbone": case(
+        create_named,
+        backbone=[*choice("resnet5O"), "resnet50.nonsense"],
+        modality_specific_stages=integer(least=0, most=3),
+        pretrained=flag(),
+        checkpoint=[3, 2.5, [], {}, object(), "nowhere.pth", "."],
+        last_stride=[value for value in integer(least=1, most=2) if value is not None],
+        image_size=[*size(), (1, 1), (10**6, 10**6)],
+        non_local=["yes", 1, 2.5, [2], {"a": 1}, {0: 1}, {2: 0}, {2: 1.5}, {None: 1}, {9: 1}, None],
+    ),
+    "TwoStreamBackbone": case(
+        TwoStreamBackbone,
+        {"first_stages": nn.Identity(), "shared_stages": nn.Identity(), "cut_channels": 3, "out_channels": 3},
+        first_stages=[None, "resnet50", len, nn.Identity],
+        shared_stages=[None, "resnet50", len, nn.Identity],
+        cut_channels=integer(least=1),
+        out_channels=integer(least=1),
+    ),
+    "NonLocalBlock": case(
+        NonLocalBlock,
+        {"channels": 4},
+        channels=integer(least=1),
+        inter_channels=[value for value in integer(least=1) if value is not None],
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), parameters(CASES))
+def test_bad_input_is_refused_clearly(name, argument):
+    assert problems(CASES[name], argument) == []

@@ -1,15 +1,15 @@
-"""Two-stream backbones from timm (Sec. 3, Fig. 2): first stages of each modality's own, later stages shared.
+"""Two-stream backbones from timm (Sec. 3, Fig. 2): the first stages exist once per modality, later stages are shared.
 
-The modules that a timm network runs one after the other up to the cut become the first half; the network itself, with
-nothing in their places, is the second. That the halves compute what the whole did is verified on one image whenever a
-backbone is created. timm is imported only here.
+The modules that a timm network runs one after the other up to the cut become the first half. The second half is the
+network itself, with empty modules in their places. Every new backbone is run on one image to verify that the two halves
+compute what the whole network did. timm is imported only here.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-import pickle
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,28 +18,37 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.models import load_state_dict
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_integer, check_size, check_type, require
+from vireid._checks import check_choice, check_flags, check_integer, check_size, check_type, require
 from vireid.modality import Modality
 from vireid.models.non_local import NonLocalBlock
 
 
 class TwoStreamBackbone(nn.Module):
-    """Modality-specific first stages and shared later stages; made by :func:`create_backbone`.
+    """Run the first stages of each modality separately and the later stages on both; see :func:`create_backbone`.
 
-    The halves can be taken alone, to put something of one's own between them: ``first_stages(images, modality)`` gives
+    You can use the halves alone, to put a module of your own between them: ``first_stages(images, modality)`` returns
     the map at the cut and ``shared_stages(feature_map)`` the last one. Both streams start with equal weights.
 
     Args:
-        first_stages: from images to maps; the visible stream. The infrared stream is a copy.
-        shared_stages: from the maps at the cut to the last maps.
-        cut_channels: c of the maps at the cut.
-        out_channels: d of the last maps.
+        first_stages: Module from images to maps, for the visible stream. The infrared stream is a copy of it.
+        shared_stages: Module from the maps at the cut to the last maps.
+        cut_channels: Number of channels c of the maps at the cut.
+        out_channels: Number of channels d of the last maps.
+
+    Attributes:
+        config: The arguments of :func:`create_backbone` that rebuild the architecture, with the ``last_stride`` in use,
+            as a dictionary for JSON. None for halves of your own.
 
     Shape:
         b 3 H W, b 3 H W -> b d h w, b d h w.
+
+    Raises:
+        TypeError: if a half is not a module, or a number of channels is not an integer.
+        ValueError: if a number of channels is less than 1.
 
     Example:
         >>> backbone = create_backbone("test_resnet", image_size=(96, 48))
@@ -48,30 +57,34 @@ class TwoStreamBackbone(nn.Module):
         torch.Size([4, 96, 6, 3])
     """
 
-    config: dict[str, Any] | None  # the arguments of create_backbone, None for halves of one's own
-
     def __init__(
         self, first_stages: nn.Module, shared_stages: nn.Module, *, cut_channels: int, out_channels: int
     ) -> None:
         super().__init__()
+        check_type("first_stages", first_stages, nn.Module, "be a module")
+        check_type("shared_stages", shared_stages, nn.Module, "be a module")
         self.visible_stages = first_stages
         self.infrared_stages = copy.deepcopy(first_stages)
         self.shared_stages = shared_stages
-        self.cut_channels = cut_channels
-        self.out_channels = out_channels
-        self.config = None
+        self.cut_channels = check_integer("cut_channels", cut_channels, least=1)
+        self.out_channels = check_integer("out_channels", out_channels, least=1)
+        self.config: dict[str, Any] | None = None
 
     def first_stages(self, images: Tensor, modality: Modality | str) -> Tensor:
-        """Images b 3 H W of one modality -> their map at the cut, b c h w."""
+        """Compute the maps at the cut, b c h w, of images b 3 H W of one modality."""
         stages = self.visible_stages if Modality.of(modality) is Modality.VISIBLE else self.infrared_stages
         feature_map: Tensor = stages(images)
         return feature_map
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
-        """Both modalities through their own stages, then together through the shared ones."""
+        """Run each modality through its own stages, then both as one batch through the shared stages."""
         maps = [self.first_stages(visible, Modality.VISIBLE), self.first_stages(infrared, Modality.INFRARED)]
         visible_map, infrared_map = self.shared_stages(torch.cat(maps)).split([len(visible), len(infrared)])
         return visible_map, infrared_map
+
+    def extra_repr(self) -> str:
+        """Show the arguments of :func:`create_backbone`."""
+        return ", ".join(f"{name}={value!r}" for name, value in (self.config or {}).items())
 
 
 def create_backbone(
@@ -79,30 +92,36 @@ def create_backbone(
     *,
     modality_specific_stages: int = 1,
     pretrained: bool = False,
-    checkpoint: str | Path | None = None,
-    last_stride: Literal[1, 2] = 1,
+    checkpoint: str | os.PathLike[str] | None = None,
+    last_stride: Literal[1, 2] | None = None,
     image_size: tuple[int, int] = (288, 144),
     non_local: bool | Mapping[int, int] = False,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
 
+    The page on backbones lists networks of many families with the sizes of their maps.
+
     Args:
-        name: of a timm network, such as ``"resnet50"``.
-        modality_specific_stages: how many stages each modality has of its own, beside the stem. MUN's 1 is stem and
-            layer1 of a ResNet (A1); AGW's 0 is the stem alone. The stem ends where the first stage of stride 4 begins.
-            Of a plain vision transformer it is the number of blocks; its class and register tokens join at the cut.
-        pretrained: load timm's weights from the hub.
-        checkpoint: load weights from a local file instead.
-        last_stride: 1 keeps the map of the last stage as large as the one before, without dilation, as the field does
-            (A14); 2 leaves the network as timm builds it. A plain vision transformer has no such stride.
-        image_size: (height, width) of the images, pixels.
-        non_local: where :class:`NonLocalBlock` stands: True behind the last two blocks of the second stage and the last
-            three of the third, as in AGW; or a mapping from the number of a stage, from 1, to how many of its blocks.
+        name: Name of a timm network, such as ``"resnet50"``.
+        modality_specific_stages: Number of stages that each modality has of its own after the stem. MUN's 1 is the stem
+            and layer1 of a ResNet (A1 in the paper notes); AGW's 0 is the stem alone. The stem ends where the first
+            stage of stride 4 begins. For a plain vision transformer it is the number of blocks; its class and register
+            tokens join at the cut.
+        pretrained: Whether to load timm's weights from the Hugging Face hub. Without a connection, weights in the hub's
+            cache are used.
+        checkpoint: Path of a local weights file to load instead. Nothing in it is executed.
+        last_stride: Stride of the last stage: 1 keeps its map as large as the one before, without dilation, as is usual
+            in the field (A14 in the paper notes); 2 leaves the network as timm builds it. By default 1 where the last
+            stage has a stride to remove, otherwise 2; ``config["last_stride"]`` says which.
+        image_size: (height, width) of the images in pixels, from 16 to 1024.
+        non_local: Whether to add :class:`NonLocalBlock` after the last two blocks of the second stage and the last
+            three of the third, as AGW does; or a mapping from stages, counted from 1, to numbers of last blocks.
 
     Raises:
-        ValueError: timm knows no such network, it cannot be cut there, its last stride cannot be 1, or it cannot take
-            images of this size.
-        FileNotFoundError: the weights are not there.
+        TypeError: if an argument has the wrong type.
+        ValueError: if timm has no such network, it cannot be cut there, it has no stride to remove for
+            ``last_stride=1``, it cannot take images of this size, or ``checkpoint`` holds other weights.
+        FileNotFoundError: if there is no file ``checkpoint``, or timm's weights cannot be loaded.
 
     Example:
         >>> create_backbone("test_resnet", image_size=(96, 48)).cut_channels
@@ -110,29 +129,42 @@ def create_backbone(
     """
     require(isinstance(name, str), "backbone", "be a name", name, error=TypeError)
     check_choice("backbone", name.partition(".")[0], timm.list_models(), "be a timm model")
-    require(last_stride in {1, 2}, "last_stride", "be 1 or 2", last_stride)
-    image_size = check_size("image_size", image_size)
+    require("." not in name or timm.is_model_pretrained(name), "backbone", "have a tag that timm knows", name)
+    stages = check_integer("modality_specific_stages", modality_specific_stages, least=0)
+    check_flags(pretrained=pretrained)
+    if last_stride is not None:
+        check_integer("last_stride", last_stride, least=1, most=2)
+    size = check_size("image_size", image_size, least=(16, 16))
+    require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
-    network = _create_network(name, pretrained, checkpoint, last_stride, image_size).eval()
-    image = torch.linspace(-2, 2, 3 * image_size[0] * image_size[1]).view(1, 3, *image_size)
-    expected = _run(name, network, image)
-    split = _split_tokens if isinstance(network, VisionTransformer) else _split_maps
-    _insert_non_local(name, network, behind, image, expected)
-    first, shared, expected = split(name, network, modality_specific_stages, expected)
-    cut_channels = _verify(name, first, shared, image, expected)
-    backbone = TwoStreamBackbone(first, shared, cut_channels=cut_channels, out_channels=expected.shape[1])
+    weights = _find_weights(name, pretrained, checkpoint)
+    network, dilated = _create_network(name, weights, size, dilate=last_stride != 2)
+    image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
+    with torch.no_grad():
+        expected = None
+        if dilated:
+            _remove_dilation(network)
+        elif last_stride != 2:
+            expected = _remove_last_stride(network, image)
+            kept = expected is not None or last_stride is None
+            require(kept, "last_stride", f"be 2 for {name}, whose last stage reduces otherwise than by stride", 1)
+        stride = 1 if dilated or expected is not None else 2
+        expected = _run(name, network, image) if expected is None else expected
+        _insert_non_local(name, network, behind, image)
+        first, shared, cut_map, last_map = _split(name, network, stages, image, expected)
+    backbone = TwoStreamBackbone(first, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
         "name": name,
-        "modality_specific_stages": modality_specific_stages,
-        "last_stride": last_stride,
-        "image_size": list(image_size),
-        "non_local": {str(stage): number for stage, number in behind.items()},
+        "modality_specific_stages": stages,
+        "last_stride": stride,
+        "image_size": list(size),
+        "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
     }
     return backbone.train()
 
 
 class _Remainder(nn.Module):
-    """A timm network in which nothing stands in the places of the first modules and of the head."""
+    """A timm network with empty modules in the places of the first modules and of the head."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -153,29 +185,35 @@ class _FirstTokens(nn.Module):
         self.lacks_tokens = len(blocks) > 0 and stem.num_prefix_tokens > 0
         for name, parameter in stem.named_parameters():
             parameter.requires_grad_(name not in {"cls_token", "reg_token"})
+        for module in blocks.modules():
+            if hasattr(module, "num_prefix_tokens"):  # which a rotary attention leaves unrotated
+                module.num_prefix_tokens = 0  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> Tensor:
         size = tuple(self.stem.patch_embed.img_size)
         require(tuple(images.shape[2:]) == size, "images", f"be of image_size {size}", tuple(images.shape[2:]))
         tokens = self.stem.forward_features(images)[:, self.stem.num_prefix_tokens :]
-        return _to_map(self.blocks(tokens), *self.stem.patch_embed.grid_size)
+        grid = self.stem.patch_embed.grid_size
+        return _to_map(_run_blocks(self.blocks, tokens, getattr(self.stem, "rope", None), grid), *grid)
 
 
 class _RemainingTokens(nn.Module):
     """The other blocks of a vision transformer, with its class and register tokens."""
 
-    def __init__(self, prefix: Tensor, blocks: nn.Module, norm: nn.Module) -> None:
+    def __init__(self, prefix: Tensor, blocks: nn.Sequential, norm: nn.Module, rope: nn.Module | None) -> None:
         super().__init__()
         self.prefix = nn.Parameter(prefix) if prefix.shape[1] else None
         self.blocks = blocks
         self.norm = norm
+        self.rope = rope
 
     def forward(self, feature_map: Tensor) -> Tensor:
         tokens = feature_map.flatten(2).transpose(1, 2)  # b c h w -> b (h w) c
         patches = tokens.shape[1]
         if self.prefix is not None:
             tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
-        return _to_map(self.norm(self.blocks(tokens))[:, -patches:], *feature_map.shape[2:])
+        grid = feature_map.shape[2:]
+        return _to_map(self.norm(_run_blocks(self.blocks, tokens, self.rope, grid))[:, -patches:], *grid)
 
 
 class _Permute(nn.Module):
@@ -187,70 +225,111 @@ class _Permute(nn.Module):
         return feature_map.permute(self.order)
 
 
+def _run_blocks(blocks: nn.Sequential, tokens: Tensor, rope: Any, grid: Iterable[int]) -> Tensor:
+    options = {} if rope is None else {"rope": rope.get_embed(shape=list(grid))}
+    for block in blocks:
+        tokens = block(tokens, **options)
+    return tokens
+
+
 def _to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)  # b (h w) c -> b c h w
 
 
-_HEAD = {
-    "global_pool",
-    "head",
-    "head_drop",
-    "fc",
-    "fc_norm",
-    "classifier",
-    "attn_pool",
-    "pre_logits",
-}  # what follows the last map
-_CONTAINERS = {"stages", "layers", "blocks", "features"}  # whose children are steps of their own
-_SPLITTABLE = "Networks of these families split: resnet, convnext, efficientnet, mobilenetv4, regnet, hrnet, swin, vit."
+_HEAD = {"global_pool", "head", "head_drop", "fc", "fc_norm", "classifier", "attn_pool", "pre_logits"}
+_SPLITTABLE = "The page on backbones lists networks that split."
+_MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def _create_network(
-    name: str, pretrained: bool, checkpoint: str | Path | None, last_stride: int, image_size: tuple[int, int]
-) -> Any:
-    weights: dict[str, Any] = {"pretrained": pretrained}
+def _find_weights(name: str, pretrained: bool, checkpoint: Any) -> dict[str, Any]:
+    """Return timm's options for the weights. A file is read here, by a reader that executes nothing."""
     if checkpoint is not None:
+        check_type("checkpoint", checkpoint, (str, os.PathLike), "be a path")
         require(Path(checkpoint).is_file(), "checkpoint", "be a file", str(checkpoint), error=FileNotFoundError)
-        weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(checkpoint)}}
-    strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if last_stride == 1 else [{}]
-    sizes: list[dict[str, Any]] = [{"img_size": image_size}, {}]
-    for stride, size in itertools.product(strides, sizes):
+    elif pretrained:
+        checkpoint = _find_in_cache(name)
+    if checkpoint is None:
+        return {"pretrained": pretrained}
+    path = os.fspath(checkpoint)
+    try:
+        state = load_state_dict(path, weights_only=True)
+        finite = all(bool(value.isfinite().all()) for value in state.values())
+    except Exception as error:  # of any kind, as the file is anything
+        rule = f"hold the weights of {name}, not be damaged or hold more than tensors"
+        raise ValueError(f"checkpoint must {rule}, got {path!r}.") from error
+    require(finite, "checkpoint", "hold finite weights", path)
+    return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+
+
+def _find_in_cache(name: str) -> str | None:
+    """Return the path of cached weights if the hub does not answer; timm itself would retry for a minute."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    source = timm.get_pretrained_cfg(name)
+    if source is None or not source.hf_hub_id:
+        return None
+    file = (source.hf_hub_id, source.hf_hub_filename or "model.safetensors")
+    try:
+        get_hf_file_metadata(hf_hub_url(*file), timeout=5)
+    except HfHubHTTPError:  # an answer; timm tries other files
+        return None
+    except Exception as error:  # of requests or of httpx, by the version of huggingface_hub
+        cached = try_to_load_from_cache(*file)
+        if isinstance(cached, str):
+            return cached
+        raise _no_weights(name, error) from error
+    return None
+
+
+def _no_weights(name: str, error: Exception) -> FileNotFoundError:
+    remedy = "checkpoint=… takes a local file."
+    return FileNotFoundError(f"pretrained must be False for {name}, whose weights cannot be loaded: {error}. {remedy}")
+
+
+def _create_network(name: str, weights: dict[str, Any], size: tuple[int, int], dilate: bool) -> tuple[Any, bool]:
+    """Create a timm network for images of a size; also return whether it has dilation in place of the last stride."""
+    state = weights.get("pretrained_cfg_overlay", {}).get("state_dict")
+    sums = None if state is None else {_sum(value) for value in state.values()}  # before timm changes the dictionary
+    reason: Exception | None = None
+    strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if dilate else [{}]
+    sizes: list[dict[str, Any]] = [{"img_size": size}, {}]
+    for stride, sized in itertools.product(strides, sizes):
         try:
-            network = timm.create_model(name, num_classes=0, **weights, **stride, **size)
-        except (TypeError, AssertionError, NotImplementedError):  # families differ in the options that they know
+            network: Any = timm.create_model(name, num_classes=0, **weights, **stride, **sized).eval()
+        except (TypeError, AssertionError, NotImplementedError) as error:  # families differ in the options they know
+            reason = error
             continue
-        except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-            if not weights["pretrained"]:
-                raise
-            where = f"the hub has for {name}" if checkpoint is None else f"fit {name}, from {str(checkpoint)!r}"
-            remedy = "checkpoint=… takes a local file, and pretrained=False none."
-            raise FileNotFoundError(f"weights must be some that {where}, got {error}. {remedy}") from error
-        if checkpoint is not None:
-            _check_loaded(name, network, checkpoint)
-        if stride:
-            _remove_dilation(network)
-        elif last_stride == 1:
-            _remove_last_stride(name, network)
-        return network
-    raise ValueError(f"backbone must be a network for images of {image_size}, got {name!r}. {_SPLITTABLE}")
+        except (OSError, RuntimeError, ValueError) as error:
+            if sums is not None:
+                raise ValueError(f"checkpoint must hold the weights of {name}: {error}") from error
+            if weights["pretrained"]:
+                raise _no_weights(name, error) from error
+            raise
+        if sums is not None:
+            _check_loaded(name, network, sums)
+            network.pretrained_cfg.pop("state_dict", None)
+        return network, bool(stride)
+    raise ValueError(f"image_size must suit {name} ({reason}), got {size}.")
 
 
-def _check_loaded(name: str, network: nn.Module, checkpoint: str | Path) -> None:
-    """Require that the weights are those of the file: timm skips what it does not find there.
+def _sum(value: Tensor) -> float:
+    return round(value.double().sum().item(), 6)
 
-    timm may rename, reshape and resize weights, so they are told by their sum; one in ten may be of another size.
+
+def _check_loaded(name: str, network: nn.Module, sums: set[float]) -> None:
+    """Require that the weights are those of the file: timm skips missing ones.
+
+    timm may rename, reshape and resize weights, so they are compared by their sums; one in ten may have another size.
     """
-    sums = {
-        round(value.double().sum().item(), 6) for value in load_state_dict(str(checkpoint), weights_only=True).values()
-    }
     values = [value for value in network.state_dict().values() if value.is_floating_point()]
-    found = sum(round(value.double().sum().item(), 6) in sums for value in values)
+    found = sum(_sum(value) in sums for value in values)
     rule = f"hold the weights of {name}"
-    require(found >= 0.9 * len(values), "checkpoint", rule, f"{found} of its {len(values)} in {checkpoint!s}")
+    require(found >= 0.9 * len(values), "checkpoint", rule, f"{found} of its {len(values)} tensors")
 
 
 def _remove_dilation(network: nn.Module) -> None:
-    """Keep the larger map that timm's ``output_stride`` gives, without the dilated kernels it gives it with."""
+    """Keep the larger map of timm's ``output_stride`` without the dilated kernels that come with it."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and max(module.dilation) > 1:
             module.dilation = (1, 1)
@@ -258,156 +337,172 @@ def _remove_dilation(network: nn.Module) -> None:
                 module.padding = tuple((size - 1) // 2 for size in module.kernel_size)
 
 
-def _remove_last_stride(name: str, network: Any) -> None:
-    """Let the last stage keep the size of the map, in a network of a family that does not know ``output_stride``."""
+def _remove_last_stride(network: Any, image: Tensor) -> Tensor | None:
+    """Set the strides of the last stage to 1; return the last map, or None if the network does not run that way."""
     *_, before, last = network.feature_info
-    if before["reduction"] == last["reduction"]:
-        return
-    steps = _steps(network)
-    later = itertools.dropwhile(lambda step: step != before["module"], steps)
-    stage = [module for step in list(later)[1:] for module in steps[step].modules()]
-    if any(isinstance(module, nn.ModuleList) for module in steps.values()):  # parallel branches, as in HRNet
-        stage = []
-    strided = [m for m in stage if isinstance(m, nn.Conv2d) and max(m.stride) > 1 and min(m.kernel_size) > 2]
-    require(len(strided) > 0, "last_stride", f"be 2 for {name}, whose last stage reduces otherwise than by stride", 1)
-    for convolution in strided:
-        convolution.stride = (1, 1)
+    strides: dict[nn.Conv2d, Any] = {}
+    try:
+        if before["reduction"] != last["reduction"]:
+            steps = [*_steps_before(network, before["module"]), before["module"]]
+            earlier = {module for step in steps for module in network.get_submodule(step).modules()}
+            later = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m not in earlier]
+            strides = {m: m.stride for m in later if max(m.stride) > 1 and all(size % 2 for size in m.kernel_size)}
+            for convolution in strides:
+                convolution.stride = (1, 1)
+            if not strides:
+                return None
+        last_map: Tensor = network.forward_features(image)
+    except _MISFIT:
+        for convolution, stride in strides.items():
+            convolution.stride = stride
+        return None
+    return last_map
 
 
-def _steps(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a network in the order in which they run, up to its last map, by their names."""
-    steps: dict[str, nn.Module] = {}
-    for name, module in network.named_children():
-        if name in _HEAD:
-            break
-        if name in _CONTAINERS:
-            steps |= {f"{name}.{child}": step for child, step in module.named_children()}
-        else:
-            steps[name] = module
-    return steps
-
-
-@torch.no_grad()
 def _run(name: str, network: Any, image: Tensor) -> Tensor:
     size = tuple(image.shape[2:])
     try:
-        result: Tensor = network.forward_features(image)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        remedy = "256×128 and 384×192 suit most networks; last_stride=2 may help as well."
-        raise ValueError(f"image_size must suit {name} ({error}), got {size}. {remedy}") from error
-    return result
+        last_map: Tensor = network.forward_features(image)
+    except _MISFIT as error:
+        raise ValueError(f"image_size must suit {name} ({error}), got {size}.{_suggest_size(name)}") from error
+    return last_map
 
 
-def _split_maps(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
-    """Cut a network whose stages hand on maps; also return the last map as b c h w."""
-    steps = _steps(network)
-    ends = _stage_ends(network)
-    _check_stages(name, stages, len(ends) - 1)
-    boundary = ends[max(stages - 1, 0)]
-    require(boundary in steps, "backbone", f"run its stages {', '.join(ends)} one after the other", name, _SPLITTABLE)
-    own = list(steps)[: list(steps).index(boundary) + (stages > 0)]
-    first: nn.Module = nn.Sequential(OrderedDict((step.replace(".", "_"), steps[step]) for step in own))
-    _empty(network, own)
-    _empty_head(network)
-    shared: nn.Module = _Remainder(network)
-    if expected.ndim == 4 and expected.shape[1] != network.num_features:  # b h w c, as in swin
-        first = nn.Sequential(first, _Permute(0, 3, 1, 2))
-        shared = nn.Sequential(_Permute(0, 2, 3, 1), shared, _Permute(0, 3, 1, 2))
-        expected = expected.permute(0, 3, 1, 2)
-    return first, shared, expected
+def _suggest_size(name: str) -> str:
+    for size in ((256, 128), (384, 192), (224, 224), (256, 256)):
+        try:
+            network, _ = _create_network(name, {"pretrained": False}, size, dilate=False)
+            network.forward_features(torch.zeros(1, 3, *size))
+        except _MISFIT:
+            continue
+        return f" image_size={size} suits it."
+    return ""
+
+
+def _steps_before(network: nn.Module, boundary: str) -> list[str]:
+    """Return the names of the modules that run before a module, in order."""
+    steps, prefix, parent = [], "", network
+    for part in boundary.split("."):
+        children = [child for child, _ in parent.named_children()]
+        steps += [prefix + child for child in children[: children.index(part)]]
+        prefix, parent = f"{prefix}{part}.", parent.get_submodule(part)
+    return steps
 
 
 def _stage_ends(network: Any) -> list[str]:
-    """Names of the modules with which the stages end, the first of stride 4."""
+    """Return the names of the modules at the ends of the stages, from the first of stride 4."""
     names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
     return [names.get(info["module"], info["module"]) for info in network.feature_info if info["reduction"] >= 4]
+
+
+def _is_channels_last(feature_map: Tensor, image: Tensor) -> bool:
+    """Whether a map is b h w c, not b c h w, by the proportions of the image."""
+    if feature_map.ndim != 4:
+        return False
+    (_, first, second, third), ratio = feature_map.shape, image.shape[2] / image.shape[3]
+    return abs(first / second - ratio) < abs(second / third - ratio)
 
 
 def _check_non_local(non_local: bool | Mapping[int, int]) -> dict[int, int]:
     if isinstance(non_local, bool):
         return {2: 2, 3: 3} if non_local else {}
     check_type("non_local", non_local, Mapping, "be True, False or a mapping from stages to numbers of blocks")
-    return {
-        check_integer("non_local", int(stage) if isinstance(stage, str) and stage.isdigit() else stage, least=1): (
-            check_integer("non_local", number, least=1)
-        )
-        for stage, number in non_local.items()
-    }
+    checked = {}
+    for stage, number in non_local.items():
+        key = int(stage) if isinstance(stage, str) and stage.isdecimal() else stage  # as JSON gives it
+        checked[check_integer("non_local", key, least=1)] = check_integer("non_local", number, least=1)
+    return dict(sorted(checked.items()))
 
 
-def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Tensor, expected: Tensor) -> None:
-    """Put non-local blocks behind the last blocks of stages, as many as there are at most."""
-    if not behind:
-        return
-    ends = _stage_ends(network)
-    rule = f"name stages of {name}, from 1 to {len(ends)}"
-    require(expected.ndim == 4 and max(behind) <= len(ends), "non_local", rule, behind)
-    last = expected.ndim == 4 and expected.shape[1] != network.num_features  # b h w c, as in swin
-    blocks: dict[str, int] = {}
-    for stage, number in sorted(behind.items()):
-        module = network.get_submodule(ends[stage - 1])
-        inner = ".blocks" if isinstance(getattr(module, "blocks", None), nn.Module) else ""
-        children = [child for child, _ in network.get_submodule(ends[stage - 1] + inner).named_children()]
-        blocks |= dict.fromkeys([f"{ends[stage - 1]}{inner}.{child}" for child in children[-number:]], 0)
+def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Tensor) -> None:
+    """Add non-local blocks behind the last blocks of stages, or behind all of them where there are fewer."""
+    ends, blocks, maps = _stage_ends(network), [], {}
+    for stage, number in behind.items():
+        require(stage <= len(ends), "non_local", f"name stages of {name}, from 1 to {len(ends)}", behind)
+        end = ends[stage - 1]
+        inner = f"{end}.blocks" if isinstance(getattr(network.get_submodule(end), "blocks", None), nn.Module) else end
+        children = [f"{inner}.{child}" for child, _ in network.get_submodule(inner).named_children()]
+        blocks += children[-number:] or [end]
 
-    def note(block: str) -> Any:
-        return lambda _module, _inputs, output: blocks.update({block: output.shape[-1 if last else 1]})
+    def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
+        maps[module] = output
 
-    hooks = [network.get_submodule(block).register_forward_hook(note(block)) for block in blocks]
+    hooks = [network.get_submodule(block).register_forward_hook(keep) for block in blocks]
     _run(name, network, image)
     for hook in hooks:
         hook.remove()
-    for block, channels in blocks.items():
-        parent, _, leaf = block.rpartition(".")
-        added: list[nn.Module] = [NonLocalBlock(channels).eval()]
+    for block in blocks:
+        module = network.get_submodule(block)
+        feature_map: Any = maps.get(module)
+        is_map = isinstance(feature_map, Tensor) and feature_map.ndim == 4
+        require(is_map, "non_local", f"be False for {name}, whose blocks do not return maps", behind)
+        last = _is_channels_last(feature_map, image)
+        added: list[nn.Module] = [NonLocalBlock(feature_map.shape[3 if last else 1]).eval()]
         if last:
             added = [_Permute(0, 3, 1, 2), *added, _Permute(0, 2, 3, 1)]
-        setattr(network.get_submodule(parent), leaf, nn.Sequential(network.get_submodule(block), *added))
+        _replace(network, block, nn.Sequential(module, *added))
 
 
-def _split_tokens(name: str, network: Any, stages: int, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
-    """Cut a plain vision transformer, whose blocks hand on tokens."""
-    blocks, norm, prefix = network.blocks, network.norm, network.num_prefix_tokens
-    _check_stages(name, stages, len(blocks) - 1)
-    _empty(network, ["blocks", "norm"])
+def _split_maps(network: Any, stages: int, image: Tensor, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Cut a network whose stages return maps; also return its last map as b c h w."""
+    end = _stage_ends(network)[max(stages - 1, 0)]
+    own = _steps_before(network, end) + [end] * (stages > 0)
+    first: nn.Module = nn.Sequential(OrderedDict((step.replace(".", "_"), network.get_submodule(step)) for step in own))
+    shared: list[nn.Module] = [_Remainder(network)]
+    for step in own:
+        _replace(network, step, nn.Sequential())
     _empty_head(network)
-    grid = network.patch_embed.grid_size
-    with torch.no_grad():
-        image = torch.zeros(1, 3, *network.patch_embed.img_size)
-        start = network.forward_features(image)[:, :prefix].clone()
-    shared = _RemainingTokens(start, blocks[stages:], norm)
-    first = _FirstTokens(network, blocks[:stages])
-    return first, shared, _to_map(expected[:, prefix:], *grid)
+    if _is_channels_last(first(image), image):
+        first, shared = nn.Sequential(first, _Permute(0, 3, 1, 2)), [_Permute(0, 2, 3, 1), *shared]
+    if _is_channels_last(expected, image):
+        shared, expected = [*shared, _Permute(0, 3, 1, 2)], expected.permute(0, 3, 1, 2)
+    return first, shared[0] if len(shared) == 1 else nn.Sequential(*shared), expected
 
 
-def _check_stages(name: str, stages: int, most: int) -> None:
-    rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
-    require(0 <= stages <= most, "modality_specific_stages", rule, stages)
+def _split_tokens(network: Any, stages: int, image: Tensor, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Cut a plain vision transformer, whose blocks return tokens; also return its last map."""
+    blocks, norm, prefix = network.blocks, network.norm, network.num_prefix_tokens
+    rope = getattr(network, "rope", None)
+    _replace(network, "blocks", nn.Sequential())
+    _replace(network, "norm", nn.Sequential())
+    _empty_head(network)
+    start = network.forward_features(image)[:, :prefix].clone()
+    shared = _RemainingTokens(start, blocks[stages:], norm, rope)
+    return _FirstTokens(network, blocks[:stages]), shared, _to_map(expected[:, prefix:], *network.patch_embed.grid_size)
 
 
-def _empty(network: nn.Module, modules: Iterable[str]) -> None:
-    """Put something that does nothing in the places of modules."""
-    for module in modules:
-        parent, _, leaf = module.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, nn.Sequential())
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)
 
 
 def _empty_head(network: nn.Module) -> None:
-    children = [name for name, _ in network.named_children()]
-    _empty(network, itertools.dropwhile(lambda child: child not in _HEAD, children))
+    for child in itertools.dropwhile(lambda child: child not in _HEAD, [name for name, _ in network.named_children()]):
+        _replace(network, child, nn.Sequential())
 
 
-@torch.no_grad()
-def _verify(name: str, first: nn.Module, shared: nn.Module, image: Tensor, expected: Tensor) -> int:
-    """Require that the halves compute what the network did; return the number of channels at the cut."""
+def _split(
+    name: str, network: Any, stages: int, image: Tensor, expected: Tensor
+) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
+    """Cut a network in two and verify the halves; return them with the maps at the cut and at the end."""
+    plain = isinstance(network, (VisionTransformer, Eva))
+    most = len(network.blocks if plain else _stage_ends(network)) - 1
+    rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
+    require(stages <= most, "modality_specific_stages", rule, stages)
     try:
+        first, shared, expected = (_split_tokens if plain else _split_maps)(network, stages, image, expected)
         cut_map = first(image)
         last_map = shared(cut_map)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+    except _MISFIT as error:
         reason = f"hand on one map at this cut ({type(error).__name__}: {error})"
         raise ValueError(f"backbone must {reason}, got {name!r}. {_SPLITTABLE}") from error
-    maps = cut_map.ndim == expected.ndim == 4
-    exact = not (isinstance(first, _FirstTokens) and first.lacks_tokens)
-    same = maps and (not exact or torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4))
+    # Meta tensors have no values. A transformer's class tokens join later than in the whole network.
+    exact = not (expected.is_meta or (isinstance(first, _FirstTokens) and first.lacks_tokens))
+    same = (
+        cut_map.ndim == expected.ndim == 4
+        and last_map.shape == expected.shape
+        and next(first.parameters(), None) is not None
+    )
+    same = same and (not exact or torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4))
     require(same, "backbone", "run its stages one after the other on feature maps", name, _SPLITTABLE)
-    return int(cut_map.shape[1])
+    return first, shared, cut_map, last_map

@@ -26,6 +26,7 @@ class NonLocalBlock(nn.Module):
         ValueError: if a number of channels is less than 1.
 
     Example:
+        >>> import torch
         >>> feature_map = torch.rand(2, 8, 4, 2)
         >>> bool((NonLocalBlock(8)(feature_map) == feature_map).all())
         True
