@@ -6,7 +6,6 @@ from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.mun import MUNLoss
 from vireid.losses.outputs import LossOutput
-from vireid.losses.overall import OverallLoss, OverallLossOutput
 from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
@@ -20,7 +19,5 @@ __all__ = [
     "LossOutput",
     "MUNLoss",
     "ModalityAlignmentLoss",
-    "OverallLoss",
-    "OverallLossOutput",
     "WeightedRegularizedTripletLoss",
 ]
