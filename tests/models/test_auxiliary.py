@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests import references
-from vireid.models import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner
+from vireid.models import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
 from vireid.models.auxiliary import UnitScale
 
 
@@ -126,13 +126,19 @@ def test_state_dict_round_trip():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: IntraModalityLearner(5), "channels must be positive and even, got 5."),
+        (lambda: IntraModalityLearner(5), "channels must be even, got 5."),
         (lambda: IntraModalityLearner(4, kernel_sizes=(4, 7)), r"kernel_sizes must be two odd sizes, got \(4, 7\)."),
-        (lambda: IntraModalityLearner(4, expansion=0), "expansion must be at least 1, got 0."),
-        (lambda: CrossModalityLearner(0), "channels must be positive, got 0."),
-        (lambda: CrossModalityLearner(4, pooling_ratios=()), r"pooling_ratios must be positive factors, got \(\)."),
+        (lambda: IntraModalityLearner(4, expansion=0), "expansion must be an integer of at least 1, got 0."),
+        (lambda: CrossModalityLearner(0), "channels must be an integer of at least 1, got 0."),
+        (
+            lambda: CrossModalityLearner(4, pooling_ratios=()),
+            r"pooling_ratios must have at least one element, got \(\).",
+        ),
         (lambda: CrossModalityLearner(4, groups=3), r"groups must divide channels \(4\), got 3."),
-        (lambda: AuxiliaryGenerator(4, initial_scale=0.0), r"initial_scale must lie in \(0, 1\], got 0.0."),
+        (
+            lambda: AuxiliaryGenerator(4, initial_scale=0.0),
+            "initial_scale must be a finite number of at most 1 and above 0, got 0.0.",
+        ),
     ],
 )
 def test_wrong_arguments(make, message):
@@ -154,3 +160,41 @@ def test_wrong_maps():
         generator(torch.rand(2, 4, 6, 6, device="meta"), torch.rand(2, 4, 6, 6))
     with pytest.raises(ValueError, match=r"infrared_map must have the shape of visible_map, \(2, 4, 6, 6\), got \(3,"):
         generator(torch.rand(2, 4, 6, 6), torch.rand(3, 4, 6, 6))
+
+
+def test_mispaired_identities_are_told():
+    torch.manual_seed(0)
+    generator, maps = AuxiliaryGenerator(4), torch.rand(2, 3, 4, 6, 6)
+    identities = torch.tensor([5, 2, 5])
+    checked = generator(*maps, visible_identities=identities, infrared_identities=identities.int())
+    torch.testing.assert_close(checked, generator(*maps))
+    with pytest.raises(
+        ValueError, match="infrared_identities must equal visible_identities row by row, got '2 that diff"
+    ):
+        generator(*maps, visible_identities=identities, infrared_identities=torch.tensor([2, 5, 5]))
+    with pytest.raises(TypeError, match="infrared_identities must be a tensor, got 'NoneType'"):
+        generator(*maps, visible_identities=identities)
+    with pytest.raises(ValueError, match=r"visible_identities must have shape \(3,\), .* got \(2,\)"):
+        generator(*maps, visible_identities=identities[:2], infrared_identities=identities)
+
+
+def test_alternating_and_shuffled_batches_are_paired():
+    generator = torch.Generator().manual_seed(0)
+    identities = torch.tensor([4, 4, 9, 9, 4, 4, 1, 1])  # visible, infrared, visible, infrared, …
+    infrared = torch.tensor([False, True] * 4)
+    for order in (torch.arange(8), torch.randperm(8, generator=generator)):
+        visible_rows, infrared_rows = pair_by_identity(identities[order], infrared[order])
+        assert not infrared[order][visible_rows].any()
+        assert infrared[order][infrared_rows].all()
+        assert torch.equal(identities[order][visible_rows], identities[order][infrared_rows])
+        assert sorted([*visible_rows.tolist(), *infrared_rows.tolist()]) == list(range(8))
+    rule = "identities must have as many visible as infrared images of each identity, got tensor"
+    for wrong in (infrared.roll(1).logical_or(infrared), torch.tensor([False, False, True, True] * 2)):
+        with pytest.raises(ValueError, match=rule):
+            pair_by_identity(identities, wrong)
+    with pytest.raises(TypeError, match="infrared must be boolean, got torch.int64"):
+        pair_by_identity(identities, infrared.long())
+    with pytest.raises(
+        ValueError, match=r"infrared must have shape \(8,\) on cpu like identities, got '\(3,\) on cpu'"
+    ):
+        pair_by_identity(identities, infrared[:3])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vireid import MUN, AuxiliaryGenerator, IdentityAlignmentLoss, ModalityAlignmentLoss
-from vireid.losses import BatchHardTripletLoss, IdentityLoss, IdentityMMDLoss, OverallLoss
+from vireid.losses import BatchHardTripletLoss, IdentityLoss, IdentityMMDLoss, MUNLoss
 
 IDENTITIES = torch.tensor([0, 1, 0, 1])
 
@@ -74,7 +74,7 @@ def test_embed_exports_with_any_batch(model, images, modality, tmp_path):
     class Embedding(nn.Module):
         def __init__(self):
             super().__init__()
-            self.model = model.eval().drop_training_parts()
+            self.model = model.eval().embedder
 
         def forward(self, images):
             return self.model.embed(images, modality)
@@ -95,9 +95,9 @@ def test_channels_last(model, images):
 
 
 def test_training_step_in_bfloat16(model, images):
-    criterion = OverallLoss(model.embedding_dim, batch_size=4, iterations=9)
+    criterion = MUNLoss(model.embedding_dim, batch_size=4, iterations=9)
     expected = criterion(copy.deepcopy(model)(*images), IDENTITIES).total
-    criterion = OverallLoss(model.embedding_dim, batch_size=4, iterations=9)
+    criterion = MUNLoss(model.embedding_dim, batch_size=4, iterations=9)
     with torch.autocast("cpu", torch.bfloat16):
         total = criterion(model(*images), IDENTITIES).total
     total.backward()
@@ -109,7 +109,7 @@ def test_training_step_in_bfloat16(model, images):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("autocast", [False, True])
 def test_training_step_on_cuda(model, images, autocast):
-    criterion = OverallLoss(model.embedding_dim, batch_size=4, iterations=9).cuda()
+    criterion = MUNLoss(model.embedding_dim, batch_size=4, iterations=9).cuda()
     model.cuda()
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
         output = model(*images.cuda())
@@ -126,14 +126,14 @@ DISTRIBUTED = """
     import torch, torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
     from vireid import MUN
-    from vireid.losses import OverallLoss
+    from vireid.losses import MUNLoss
 
     def main():  # a model that outlived its process group would abort the interpreter at its end
         dist.init_process_group("gloo")
         torch.set_num_threads(1)
         torch.manual_seed(0)
         model = DistributedDataParallel(MUN(num_identities=7, backbone="test_resnet", image_size=(64, 32)))
-        criterion = OverallLoss(model.module.embedding_dim, batch_size=4, iterations=9)
+        criterion = MUNLoss(model.module.embedding_dim, batch_size=4, iterations=9)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         torch.manual_seed(dist.get_rank())  # other images on every rank
         for _ in range(2):

@@ -359,12 +359,12 @@ DAMAGES = {
     "size": (
         lambda f: change_config(f, "backbone", image_size=[10**6, 10**6]),
         ValueError,
-        "image_size must have at most 1048576 pixels",
+        "image_size must be at most 1024 pixels high and wide",
     ),
     "preprocessing": (
         lambda f: change_config(f, "preprocessing", size=[10**6, 10**6]),
         ValueError,
-        r"preprocessing\['size'\] must have at most 1048576 pixels",
+        r"preprocessing\['size'\] must be at most 4096 pixels high and wide",
     ),
     "large network": (
         lambda f: change_config(f, "backbone", name="vit_giant_patch14_dinov2", image_size=[70, 70]),

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from vireid import MUN
-from vireid.losses import OverallLoss
-from vireid.models import MiddleModality, MixedModality, SyncreticModality, XModality
+from vireid.losses import MUNLoss
+from vireid.models import IntermediateModalityNetwork, MiddleModality, MixedModality, SyncreticModality, XModality
 
 ALL = [XModality, MixedModality, SyncreticModality, MiddleModality]
 
@@ -74,32 +73,36 @@ def test_middle_modality_makes_an_image_of_each(pair):
     assert (of_visible >= 0).all()
 
 
-@pytest.mark.parametrize("auxiliary", ["x", "mixed", "syncretic", "middle"])
+@pytest.mark.parametrize("maker", ["x", "mixed", "syncretic", "middle"])
 @pytest.mark.parametrize("stages", ["own", "visible", "infrared"])
-def test_mun_takes_them_in_place_of_its_generator(tmp_path, auxiliary, stages):
+def test_networks_train_with_them(maker, stages):
     torch.manual_seed(0)
-    options = {"image_size": (64, 32), "auxiliary": auxiliary, "auxiliary_stages": stages}
-    model = MUN(5, "test_resnet", **options)
+    model = IntermediateModalityNetwork(5, "test_resnet", maker=maker, stages=stages, image_size=(64, 32))
     images = torch.rand(2, 4, 3, 64, 32)
     output = model(*images)
     assert output.auxiliary_map.shape == output.visible_map.shape
-    loss = OverallLoss(model.embedding_dim, batch_size=4, iterations=9)(output, torch.tensor([0, 1, 0, 1])).total
+    loss = MUNLoss(model.embedding_dim, batch_size=4, iterations=9)(output, torch.tensor([0, 1, 0, 1])).total
     loss.backward()
-    assert all(parameter.grad is not None for parameter in model.generator.parameters())
-    assert (model.generator_stages is None) == (stages != "own")
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+    assert (model.own_stages is None) == (stages != "own")
     model.eval()
-    made = model.generator(*images)
-    stream = {
-        "own": model.generator_stages,
-        "visible": model.backbone.visible_stages,
-        "infrared": model.backbone.infrared_stages,
-    }[stages]
-    torch.testing.assert_close(model(*images).auxiliary_map, stream(made))
-    model.save_pretrained(tmp_path)
-    again = MUN.from_pretrained(tmp_path)
-    torch.testing.assert_close(again(*images).auxiliary, model(*images).auxiliary)
-    assert model.drop_training_parts().generator_stages is None
-    model.embed(images[0], "visible")
+    backbone = model.embedder.backbone
+    streams = {"own": model.own_stages, "visible": backbone.visible_stages, "infrared": backbone.infrared_stages}
+    torch.testing.assert_close(model(*images).auxiliary_map, streams[stages](model.maker(*images)))
+    expected = torch.nn.functional.normalize(model.embedder.neck(model(*images).visible))
+    torch.testing.assert_close(model.embed(images[0], "visible"), expected)
+
+
+def test_a_maker_of_your_own_and_shared_statistics():
+    torch.manual_seed(0)
+    maker = MixedModality(0.25)
+    options = {"maker": maker, "auxiliary_statistics": "shared", "image_size": (64, 32)}
+    model = IntermediateModalityNetwork(5, "test_resnet", **options)
+    assert model.maker is maker
+    assert model.mun.auxiliary_batchnorm is None
+    images = torch.rand(2, 4, 3, 64, 32)
+    output = model.eval()(*images)
+    torch.testing.assert_close(output.auxiliary_map, model.own_stages(0.25 * images[0] + 0.75 * images[1]))
 
 
 def test_errors(pair):
@@ -108,11 +111,11 @@ def test_errors(pair):
             make()(pair[0], pair[1, :2])
         with pytest.raises(ValueError, match=r"visible must have shape \(b, 3, height, width\), got \(3, 8, 6\)"):
             make()(pair[0, 0], pair[1, 0])
-    with pytest.raises(ValueError, match="weight must lie between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match="weight must be a finite number above 0 and below 1, got 1"):
         MixedModality(1)
     with pytest.raises(ValueError, match="blend must be one of .*, got 'beta'"):
         MixedModality(blend="beta")
-    with pytest.raises(ValueError, match="auxiliary must be one of .*, got 'xx'. Did you mean 'x'"):
-        MUN(5, "test_resnet", image_size=(64, 32), auxiliary="xx")
-    with pytest.raises(ValueError, match="auxiliary_stages must be one of .*, got 'shared'"):
-        MUN(5, "test_resnet", image_size=(64, 32), auxiliary_stages="shared")
+    with pytest.raises(ValueError, match="maker must be one of .*, got 'xx'. Did you mean 'x'"):
+        IntermediateModalityNetwork(5, "test_resnet", image_size=(64, 32), maker="xx")
+    with pytest.raises(ValueError, match="stages must be one of .*, got 'shared'"):
+        IntermediateModalityNetwork(5, "test_resnet", image_size=(64, 32), maker="x", stages="shared")

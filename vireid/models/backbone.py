@@ -7,6 +7,7 @@ compute what the whole network did. timm is imported only here.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -22,7 +23,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_flags, check_integer, check_size, check_type, require
+from vireid._checks import check_choice, check_flags, check_image_batch, check_integer, check_size, check_type, require
 from vireid.modality import Modality
 from vireid.models.non_local import NonLocalBlock
 
@@ -72,12 +73,15 @@ class TwoStreamBackbone(nn.Module):
 
     def first_stages(self, images: Tensor, modality: Modality | str) -> Tensor:
         """Compute the maps at the cut, b c h w, of images b 3 H W of one modality."""
+        check_image_batch("images", images)
         stages = self.visible_stages if Modality.of(modality) is Modality.VISIBLE else self.infrared_stages
         feature_map: Tensor = stages(images)
         return feature_map
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """Run each modality through its own stages, then both as one batch through the shared stages."""
+        check_image_batch("visible", visible)
+        check_image_batch("infrared", infrared)
         maps = [self.first_stages(visible, Modality.VISIBLE), self.first_stages(infrared, Modality.INFRARED)]
         visible_map, infrared_map = self.shared_stages(torch.cat(maps)).split([len(visible), len(infrared)])
         return visible_map, infrared_map
@@ -137,8 +141,8 @@ def create_backbone(
     size = check_size("image_size", image_size, least=(16, 16))
     require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
-    weights = _find_weights(name, pretrained, checkpoint)
-    network, dilated = _create_network(name, weights, size, dilate=last_stride != 2)
+    state = _find_weights(name, pretrained, checkpoint)
+    network, dilated = _create_network(name, size, dilate=last_stride != 2, pretrained=pretrained, state=state)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
     with torch.no_grad():
         expected = None
@@ -241,24 +245,24 @@ _SPLITTABLE = "The page on backbones lists networks that split."
 _MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def _find_weights(name: str, pretrained: bool, checkpoint: Any) -> dict[str, Any]:
-    """Return timm's options for the weights. A file is read here, by a reader that executes nothing."""
+def _find_weights(name: str, pretrained: bool, checkpoint: Any) -> dict[str, Tensor] | None:
+    """Read weights from a file, without executing anything in it; None leaves them to timm."""
     if checkpoint is not None:
         check_type("checkpoint", checkpoint, (str, os.PathLike), "be a path")
         require(Path(checkpoint).is_file(), "checkpoint", "be a file", str(checkpoint), error=FileNotFoundError)
     elif pretrained:
         checkpoint = _find_in_cache(name)
     if checkpoint is None:
-        return {"pretrained": pretrained}
+        return None
     path = os.fspath(checkpoint)
     try:
-        state = load_state_dict(path, weights_only=True)
+        state: dict[str, Tensor] = load_state_dict(path, weights_only=True)
         finite = all(bool(value.isfinite().all()) for value in state.values())
     except Exception as error:  # of any kind, as the file is anything
         rule = f"hold the weights of {name}, not be damaged or hold more than tensors"
         raise ValueError(f"checkpoint must {rule}, got {path!r}.") from error
     require(finite, "checkpoint", "hold finite weights", path)
-    return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    return state
 
 
 def _find_in_cache(name: str) -> str | None:
@@ -287,13 +291,16 @@ def _no_weights(name: str, error: Exception) -> FileNotFoundError:
     return FileNotFoundError(f"pretrained must be False for {name}, whose weights cannot be loaded: {error}. {remedy}")
 
 
-def _create_network(name: str, weights: dict[str, Any], size: tuple[int, int], dilate: bool) -> tuple[Any, bool]:
+def _create_network(
+    name: str, size: tuple[int, int], *, dilate: bool, pretrained: bool = False, state: dict[str, Tensor] | None = None
+) -> tuple[Any, bool]:
     """Create a timm network for images of a size; also return whether it has dilation in place of the last stride."""
-    state = weights.get("pretrained_cfg_overlay", {}).get("state_dict")
-    sums = None if state is None else {_sum(value) for value in state.values()}  # before timm changes the dictionary
-    reason: Exception | None = None
+    weights: dict[str, Any] = {"pretrained": pretrained}
+    if state is not None:
+        weights = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if dilate else [{}]
     sizes: list[dict[str, Any]] = [{"img_size": size}, {}]
+    reason: Exception | None = None
     for stride, sized in itertools.product(strides, sizes):
         try:
             network: Any = timm.create_model(name, num_classes=0, **weights, **stride, **sized).eval()
@@ -301,31 +308,31 @@ def _create_network(name: str, weights: dict[str, Any], size: tuple[int, int], d
             reason = error
             continue
         except (OSError, RuntimeError, ValueError) as error:
-            if sums is not None:
+            if state is not None:
                 raise ValueError(f"checkpoint must hold the weights of {name}: {error}") from error
-            if weights["pretrained"]:
+            if pretrained:
                 raise _no_weights(name, error) from error
             raise
-        if sums is not None:
-            _check_loaded(name, network, sums)
+        if state is not None:
             network.pretrained_cfg.pop("state_dict", None)
+            _check_loaded(name, network, state)
         return network, bool(stride)
     raise ValueError(f"image_size must suit {name} ({reason}), got {size}.")
 
 
-def _sum(value: Tensor) -> float:
-    return round(value.double().sum().item(), 6)
-
-
-def _check_loaded(name: str, network: nn.Module, sums: set[float]) -> None:
+def _check_loaded(name: str, network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Require that the weights are those of the file: timm skips missing ones.
 
     timm may rename, reshape and resize weights, so they are compared by their sums; one in ten may have another size.
     """
-    values = [value for value in network.state_dict().values() if value.is_floating_point()]
-    found = sum(_sum(value) in sums for value in values)
+
+    def sums(values: Iterable[Tensor]) -> list[float]:
+        return [round(value.double().sum().item(), 6) for value in values if value.is_floating_point()]
+
+    loaded, known = sums(network.state_dict().values()), set(sums(state.values()))
+    found = sum(value in known for value in loaded)
     rule = f"hold the weights of {name}"
-    require(found >= 0.9 * len(values), "checkpoint", rule, f"{found} of its {len(values)} tensors")
+    require(found >= 0.9 * len(loaded), "checkpoint", rule, f"{found} of its {len(loaded)} tensors")
 
 
 def _remove_dilation(network: nn.Module) -> None:
@@ -339,9 +346,9 @@ def _remove_dilation(network: nn.Module) -> None:
 
 def _remove_last_stride(network: Any, image: Tensor) -> Tensor | None:
     """Set the strides of the last stage to 1; return the last map, or None if the network does not run that way."""
-    *_, before, last = network.feature_info
     strides: dict[nn.Conv2d, Any] = {}
     try:
+        *_, before, last = network.feature_info
         if before["reduction"] != last["reduction"]:
             steps = [*_steps_before(network, before["module"]), before["module"]]
             earlier = {module for step in steps for module in network.get_submodule(step).modules()}
@@ -360,22 +367,19 @@ def _remove_last_stride(network: Any, image: Tensor) -> Tensor | None:
 
 
 def _run(name: str, network: Any, image: Tensor) -> Tensor:
-    size = tuple(image.shape[2:])
     try:
         last_map: Tensor = network.forward_features(image)
     except _MISFIT as error:
+        size = tuple(image.shape[2:])
         raise ValueError(f"image_size must suit {name} ({error}), got {size}.{_suggest_size(name)}") from error
     return last_map
 
 
 def _suggest_size(name: str) -> str:
     for size in ((256, 128), (384, 192), (224, 224), (256, 256)):
-        try:
-            network, _ = _create_network(name, {"pretrained": False}, size, dilate=False)
-            network.forward_features(torch.zeros(1, 3, *size))
-        except _MISFIT:
-            continue
-        return f" image_size={size} suits it."
+        with contextlib.suppress(*_MISFIT):
+            _create_network(name, size, dilate=False)[0].forward_features(torch.zeros(1, 3, *size))
+            return f" image_size={size} suits it."
     return ""
 
 
@@ -392,7 +396,11 @@ def _steps_before(network: nn.Module, boundary: str) -> list[str]:
 def _stage_ends(network: Any) -> list[str]:
     """Return the names of the modules at the ends of the stages, from the first of stride 4."""
     names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
-    return [names.get(info["module"], info["module"]) for info in network.feature_info if info["reduction"] >= 4]
+    return [
+        names.get(info["module"], info["module"])
+        for info in getattr(network, "feature_info", [])
+        if info["reduction"] >= 4
+    ]
 
 
 def _is_channels_last(feature_map: Tensor, image: Tensor) -> bool:
@@ -416,6 +424,8 @@ def _check_non_local(non_local: bool | Mapping[int, int]) -> dict[int, int]:
 
 def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Tensor) -> None:
     """Add non-local blocks behind the last blocks of stages, or behind all of them where there are fewer."""
+    if not behind:
+        return
     ends, blocks, maps = _stage_ends(network), [], {}
     for stage, number in behind.items():
         require(stage <= len(ends), "non_local", f"name stages of {name}, from 1 to {len(ends)}", behind)
@@ -441,6 +451,30 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
         if last:
             added = [_Permute(0, 3, 1, 2), *added, _Permute(0, 2, 3, 1)]
         _replace(network, block, nn.Sequential(module, *added))
+
+
+def _split(
+    name: str, network: Any, stages: int, image: Tensor, expected: Tensor
+) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
+    """Cut a network in two and verify the halves; return them with the maps at the cut and at the end."""
+    plain = isinstance(network, (VisionTransformer, Eva))
+    most = max(0, len(network.blocks if plain else _stage_ends(network)) - 1)
+    rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
+    require(stages <= most, "modality_specific_stages", rule, stages)
+    try:
+        first, shared, expected = (_split_tokens if plain else _split_maps)(network, stages, image, expected)
+        cut_map = first(image)
+        last_map = shared(cut_map)
+    except _MISFIT as error:
+        reason = f"hand on one map at this cut ({type(error).__name__}: {error})"
+        raise ValueError(f"backbone must {reason}, got {name!r}. {_SPLITTABLE}") from error
+    same = cut_map.ndim == expected.ndim == 4 and last_map.shape == expected.shape
+    same = same and next(first.parameters(), None) is not None
+    # Class tokens that join later make another network, and meta tensors have no values.
+    if same and not (expected.is_meta or (isinstance(first, _FirstTokens) and first.lacks_tokens)):
+        same = torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4)
+    require(same, "backbone", "run its stages one after the other on feature maps", name, _SPLITTABLE)
+    return first, shared, cut_map, last_map
 
 
 def _split_maps(network: Any, stages: int, image: Tensor, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
@@ -479,30 +513,3 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 def _empty_head(network: nn.Module) -> None:
     for child in itertools.dropwhile(lambda child: child not in _HEAD, [name for name, _ in network.named_children()]):
         _replace(network, child, nn.Sequential())
-
-
-def _split(
-    name: str, network: Any, stages: int, image: Tensor, expected: Tensor
-) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
-    """Cut a network in two and verify the halves; return them with the maps at the cut and at the end."""
-    plain = isinstance(network, (VisionTransformer, Eva))
-    most = len(network.blocks if plain else _stage_ends(network)) - 1
-    rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
-    require(stages <= most, "modality_specific_stages", rule, stages)
-    try:
-        first, shared, expected = (_split_tokens if plain else _split_maps)(network, stages, image, expected)
-        cut_map = first(image)
-        last_map = shared(cut_map)
-    except _MISFIT as error:
-        reason = f"hand on one map at this cut ({type(error).__name__}: {error})"
-        raise ValueError(f"backbone must {reason}, got {name!r}. {_SPLITTABLE}") from error
-    # Meta tensors have no values. A transformer's class tokens join later than in the whole network.
-    exact = not (expected.is_meta or (isinstance(first, _FirstTokens) and first.lacks_tokens))
-    same = (
-        cut_map.ndim == expected.ndim == 4
-        and last_map.shape == expected.shape
-        and next(first.parameters(), None) is not None
-    )
-    same = same and (not exact or torch.allclose(last_map, expected, rtol=1e-3, atol=1e-4))
-    require(same, "backbone", "run its stages one after the other on feature maps", name, _SPLITTABLE)
-    return first, shared, cut_map, last_map

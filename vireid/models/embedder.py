@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_MOST_PIXELS = 2**20  # of an image, so that a configuration cannot ask for all memory
 
 
 class TwoStreamEmbedder(nn.Module):
@@ -82,8 +81,7 @@ class TwoStreamEmbedder(nn.Module):
     ) -> None:
         super().__init__()
         check_type("backbone", backbone, TwoStreamBackbone, "be a TwoStreamBackbone")
-        for argument, module in (("pool", pool), ("neck", neck)):
-            check_type(argument, module, (nn.Module, type(None)), "be a module")
+        _check_parts(None, pool, neck)
         self.backbone = backbone
         self.pool = GeneralizedMeanPool() if pool is None else pool
         self.neck = BNNeck(backbone.out_channels) if neck is None else neck
@@ -196,6 +194,7 @@ class TwoStreamEmbedder(nn.Module):
             ValueError: If the checkpoint is damaged, is something else, or does not fit the parts.
             TypeError: If an argument has the wrong type.
         """
+        _check_parts(backbone, pool, neck)
         folder = _find(source)
         try:
             config, (weights, _) = load_json(folder / CONFIG), load_tensors(folder / WEIGHTS)
@@ -228,6 +227,7 @@ class TwoStreamEmbedder(nn.Module):
             OSError: If the hub cannot be reached or refuses.
         """
         _check_repository("repository", repository)
+        check_flags(private=private)
         from huggingface_hub import create_repo, upload_folder  # noqa: PLC0415  (it costs time; only the hub needs it)
 
         with TemporaryDirectory() as folder:
@@ -282,19 +282,21 @@ def _join(halves: Sequence[nn.Module], size: tuple[int, int]) -> TwoStreamBackbo
     return TwoStreamBackbone(first_stages, shared_stages, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
 
 
+def _check_parts(backbone: TwoStreamBackbone | None, pool: nn.Module | None, neck: nn.Module | None) -> None:
+    check_type("backbone", backbone, (TwoStreamBackbone, type(None)), "be a TwoStreamBackbone")
+    check_type("pool", pool, (nn.Module, type(None)), "be a module")
+    check_type("neck", neck, (nn.Module, type(None)), "be a module")
+
+
 def _check_preprocessing(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     check_type("preprocessing", preprocessing, Mapping, "be a mapping with size, mean and std")
     values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, **preprocessing}
     require(values.keys() == {"size", "mean", "std"}, "preprocessing", "have size, mean and std", list(preprocessing))
     mean, std = (_check_channels(f"preprocessing[{name!r}]", values[name]) for name in ("mean", "std"))
     require(min(std) > 0, "preprocessing['std']", "be positive", std)
-    return {"size": _check_image_size("preprocessing['size']", values["size"]), "mean": mean, "std": std}
-
-
-def _check_image_size(argument: str, size: Any) -> tuple[int, int]:
-    height, width = check_size(argument, size)
-    require(height * width <= _MOST_PIXELS, argument, f"have at most {_MOST_PIXELS} pixels", (height, width))
-    return height, width
+    size = check_size("preprocessing['size']", values["size"])
+    require(max(size) <= 4096, "preprocessing['size']", "be at most 4096 pixels high and wide", size)
+    return {"size": size, "mean": mean, "std": std}
 
 
 def _check_channels(argument: str, values: Any) -> tuple[float, ...]:
@@ -321,7 +323,6 @@ def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> di
         require(part is not None or config[name] is not None, name, "be given", None, remedy)
     if own["backbone"] is None:
         check_type(f"{CONFIG}['backbone']", config["backbone"], dict, "be a dictionary")
-        _check_image_size("image_size", config["backbone"].get("image_size"))
         parts["backbone"] = create_backbone(**config["backbone"], pretrained=False, checkpoint=None)
     if own["pool"] is None:
         check_type(f"{CONFIG}['pool']", config["pool"], dict, "be a dictionary")

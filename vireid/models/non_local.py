@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vireid._checks import check_integer
+from vireid._checks import check_integer, check_like_weights, check_tensor, require
 
 
 class NonLocalBlock(nn.Module):
@@ -22,8 +22,8 @@ class NonLocalBlock(nn.Module):
         b c h w -> b c h w.
 
     Raises:
-        TypeError: if a number of channels is not an integer.
-        ValueError: if a number of channels is less than 1.
+        TypeError: if a number of channels is not an integer, or the map has another type than the weights.
+        ValueError: if a number of channels is less than 1, or the map has another shape or device.
 
     Example:
         >>> import torch
@@ -50,6 +50,10 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Compute X + W(1/N Σ_j (θ(x_i)·φ(x_j)) g(x_j))."""
+        check_tensor("feature_map", feature_map)
+        shape, channels = tuple(feature_map.shape), self.value.in_channels
+        require(len(shape) == 4 and shape[1] == channels, "feature_map", f"have shape (b, {channels}, h, w)", shape)
+        check_like_weights("feature_map", feature_map, self.value.weight)
         height, width = feature_map.shape[-2:]
         value, query, key = (part(feature_map).flatten(2) for part in (self.value, self.query, self.key))  # b e n
         mixed = key @ value.mT / (height * width)  # b e e: summing the positions first is exact and cheaper

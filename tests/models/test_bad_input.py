@@ -1,0 +1,376 @@
+"""The campaign of bad input over the networks."""
+
+import inspect
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
+from vireid import MUN, TwoStreamEmbedder, create_backbone, models
+from vireid.models import (
+    AuxiliaryBatchNorm,
+    AuxiliaryGenerator,
+    BNNeck,
+    CrossModalityLearner,
+    GeneralizedMeanPool,
+    IntermediateModalityNetwork,
+    IntraModalityLearner,
+    MiddleModality,
+    MixedModality,
+    NonLocalBlock,
+    SyncreticModality,
+    TwoStreamBackbone,
+    TwoStreamBaseline,
+    XModality,
+    create_agw,
+    pair_by_identity,
+)
+
+SIZE = {"image_size": (64, 32)}
+NO_MODULE = ["layer4", 3, [], {}, object(), torch.ones(2), nn.Conv2d]
+NO_FLOAT = [torch.ones(4, 8, 6, 6).byte(), torch.ones(4, 8, 6, 6).bool(), torch.ones(4, 8, 6, 6, dtype=torch.complex64)]
+NO_MAP = tensor(
+    torch.rand(4, 8),
+    torch.rand(8, 6, 6),
+    torch.rand(4, 7, 6, 6),
+    torch.rand(4, 8, 6, 6, device="meta"),
+    torch.rand(4, 8, 6, 6).double(),
+    torch.rand(4, 8, 6, 6).half(),
+    *NO_FLOAT,
+)
+NO_IMAGES = tensor(
+    torch.rand(3, 64, 32),
+    torch.rand(4, 1, 64, 32),
+    torch.rand(4, 64, 32, 3),
+    torch.ones(4, 3, 64, 32).byte(),
+    torch.ones(4, 3, 64, 32, dtype=torch.complex64),
+)
+NO_FITTING_IMAGES = [
+    *NO_IMAGES,
+    torch.rand(4, 3, 96, 48),
+    torch.rand(4, 3, 32, 64),
+    torch.rand(4, 3, 64, 32, device="meta"),
+    torch.rand(4, 3, 64, 32).half(),
+    torch.rand(4, 3, 64, 32).double(),
+]
+NO_IDENTITIES = tensor(
+    torch.rand(4),
+    torch.tensor([0, 0, 1]),
+    torch.tensor([[0], [0], [1], [1]]),
+    torch.ones(4).bool(),
+    torch.ones(4, dtype=torch.complex64),
+    torch.zeros(4, dtype=torch.long, device="meta"),
+    torch.tensor([0, 1, 0, 1]),
+)
+NO_BACKBONE = [
+    None,
+    3,
+    [],
+    {},
+    object(),
+    torch.ones(2),
+    nn.Conv2d(3, 8, 1),
+    (nn.Conv2d(3, 8, 1),),
+    (1, 2),
+    "",
+    "resnet5O",
+    b"resnet50",
+    "../resnet50",
+    (nn.Conv2d(4, 8, 1), nn.ReLU()),
+    (nn.Conv2d(3, 8, 1), nn.Flatten()),
+]
+NO_PREPROCESSING = [
+    3,
+    "imagenet",
+    [],
+    {},
+    {"mean": (0, 0, 0)},
+    {"size": (64, 32), "colour": 1},
+    {"size": (0, 32)},
+    {"size": (10**6, 10**6)},
+    {"size": (64, 32), "std": (0, 1, 1)},
+    {"size": (64, 32), "mean": (0, 0)},
+    {"size": (64, 32), "mean": 0.5},
+    {"size": (64, 32), "mean": ("a", "b", "c")},
+    {"size": (64, 32), "std": (float("nan"), 1, 1)},
+]
+NO_STRING = [None, 3, [], {}, b"mit", object()]
+NO_FOLDER = [None, 3, 2.5, [], {}, object(), b"folder"]
+
+backbone = create_backbone("test_resnet", **SIZE)
+embedder = TwoStreamEmbedder(backbone).eval()
+model = MUN(5, embedder)
+baseline = TwoStreamBaseline(5, embedder)
+intermediate = IntermediateModalityNetwork(5, embedder, maker="mixed")
+maps = {name: torch.rand(4, 8, 6, 6) for name in ("visible_map", "infrared_map")}
+images = {name: torch.rand(4, 3, 64, 32) for name in ("visible", "infrared")}
+identities = torch.tensor([0, 0, 1, 1])
+embed = {"images": images["visible"], "modality": "visible"}
+generator = {
+    "expansion": integer(least=1),
+    "kernel_sizes": [None, 5, "57", (5,), (5, 7, 9), (4, 7), (5, 0), (5.5, 7), (True, 5)],
+}
+ratios = [None, 2, "24", (), (0,), (-2,), (2.5,), (None,), ("2",), torch.tensor([2, 4])]
+network = {"backbone": NO_BACKBONE, "pretrained": [None, "no", 0, 1, []], "image_size": size()[1:]}
+statistics = choice("owm", "share")
+
+
+def from_pretrained(**options):
+    """Load a checkpoint that is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        embedder.save_pretrained(folder)
+        return TwoStreamEmbedder.from_pretrained(**{"source": folder} | options)
+
+
+def save_pretrained(**options):
+    with tempfile.TemporaryDirectory() as folder:
+        embedder.save_pretrained(**{"folder": folder} | options)
+
+
+CASES = {
+    "IntraModalityLearner": case(
+        IntraModalityLearner,
+        {"channels": 8},
+        channels=[*integer(least=2), 7],
+        initial_scale=number(above=0, most=1),
+        **generator,
+    ),
+    "IntraModalityLearner.forward": case(IntraModalityLearner(8), {}, feature_map=NO_MAP),
+    "CrossModalityLearner": case(
+        CrossModalityLearner,
+        {"channels": 8},
+        channels=integer(least=1),
+        pooling_ratios=ratios,
+        groups=[*integer(least=1), 3],
+        initial_scale=number(above=0, most=1),
+    ),
+    "CrossModalityLearner.forward": case(
+        CrossModalityLearner(8), maps, visible_map=NO_MAP, infrared_map=[*NO_MAP, torch.rand(3, 8, 6, 6)]
+    ),
+    "AuxiliaryGenerator": case(
+        AuxiliaryGenerator,
+        {"channels": 8},
+        channels=[*integer(least=2), 7],
+        pooling_ratios=ratios,
+        groups=[*integer(least=1), 3],
+        initial_scale=number(above=0, most=1),
+        **generator,
+    ),
+    "AuxiliaryGenerator.forward": case(
+        AuxiliaryGenerator(8),
+        {**maps, "visible_identities": identities, "infrared_identities": identities},
+        visible_map=NO_MAP,
+        infrared_map=[*NO_MAP, torch.rand(3, 8, 6, 6)],
+        visible_identities=NO_IDENTITIES[:-1],
+        infrared_identities=NO_IDENTITIES,
+    ),
+    "pair_by_identity": case(
+        pair_by_identity,
+        {"identities": identities, "infrared": torch.tensor([False, True, True, False])},
+        identities=tensor(
+            torch.rand(4), identities[None], identities.bool(), identities + 0j, torch.tensor([0, 0, 0, 1])
+        ),
+        infrared=tensor(identities, torch.rand(4), torch.tensor([True, False]), torch.ones(4, device="meta").bool()),
+    ),
+    "GeneralizedMeanPool": case(GeneralizedMeanPool, {}, p=number(above=0), learnable=flag(), eps=number(above=0)),
+    "GeneralizedMeanPool.forward": case(
+        GeneralizedMeanPool(), {}, feature_map=tensor(torch.rand(4, 8), torch.rand(4, 8, 6), *NO_FLOAT)
+    ),
+    "BNNeck": case(BNNeck, {}, channels=integer(least=1)),
+    "BNNeck.forward": case(
+        BNNeck(8),
+        {},
+        embeddings=tensor(
+            torch.rand(8),
+            torch.rand(4, 7),
+            torch.rand(4, 8, 1, 1),
+            torch.rand(1, 8),
+            torch.rand(0, 8),
+            torch.rand(4, 8).half(),
+            torch.ones(4, 8).int(),
+            torch.rand(4, 8, device="meta"),
+        ),
+    ),
+    "NonLocalBlock": case(
+        NonLocalBlock, {"channels": 8}, channels=integer(least=1), inter_channels=integer(least=1)[1:]
+    ),
+    "NonLocalBlock.forward": case(NonLocalBlock(8), {}, feature_map=NO_MAP),
+    "AuxiliaryBatchNorm": case(AuxiliaryBatchNorm, {}, module=[None, *NO_MODULE]),
+    "XModality.forward": case(XModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]),
+    "MixedModality": case(MixedModality, {}, weight=number(above=0, below=1), blend=choice("learnt")),
+    "MixedModality.forward": case(
+        MixedModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "SyncreticModality.forward": case(
+        SyncreticModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "MiddleModality.forward": case(
+        MiddleModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "MiddleModality.middle_images": case(
+        MiddleModality().middle_images, images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "TwoStreamBackbone": case(
+        TwoStreamBackbone,
+        {"first_stages": nn.Conv2d(3, 8, 1), "shared_stages": nn.Conv2d(8, 8, 1), "cut_channels": 8, "out_channels": 8},
+        first_stages=[None, *NO_MODULE],
+        shared_stages=[None, *NO_MODULE],
+        cut_channels=integer(least=1),
+        out_channels=integer(least=1),
+    ),
+    "TwoStreamBackbone.first_stages": case(
+        backbone.first_stages, embed, images=NO_IMAGES, modality=choice("infared", "auxiliary")
+    ),
+    "TwoStreamBackbone.forward": case(backbone, images, visible=NO_IMAGES, infrared=NO_IMAGES),
+    "create_backbone": case(
+        lambda backbone="test_resnet", **options: create_backbone(backbone, **{**SIZE, **options}),
+        {},
+        backbone=[None, 3, [], {}, object(), True, b"resnet50", "", "resnet5O", "../resnet50"],
+        modality_specific_stages=integer(least=0, most=3),
+        pretrained=flag(),
+        checkpoint=[3, [], {}, object(), b"x.pth", "nowhere.pth", "."],
+        last_stride=["1", 0, 3, 1.5, [], True, object()],
+        image_size=size(),
+        non_local=[None, "no", 3, [2], {0: 1}, {9: 1}, {2: 0}, {2: 1.5}, {"two": 2}],
+    ),
+    "TwoStreamEmbedder": case(
+        TwoStreamEmbedder,
+        {"backbone": backbone},
+        backbone=[None, *NO_MODULE, "resnet50", nn.Conv2d(3, 8, 1)],
+        pool=NO_MODULE,
+        neck=NO_MODULE,
+        preprocessing=NO_PREPROCESSING,
+    ),
+    "TwoStreamEmbedder.embed": case(
+        embedder.embed,
+        embed,
+        images=NO_FITTING_IMAGES,
+        modality=choice("infared", "auxiliary"),
+        feature=choice("pool", "BN"),
+    ),
+    "TwoStreamEmbedder.forward": case(
+        embedder, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
+    ),
+    "TwoStreamEmbedder.check_images": case(
+        embedder.check_images, {"argument": "images", "images": images["visible"]}, images=NO_FITTING_IMAGES
+    ),
+    "TwoStreamEmbedder.save_pretrained": case(
+        save_pretrained, {}, folder=NO_FOLDER, data=NO_STRING, licence=NO_STRING, results=NO_STRING
+    ),
+    "TwoStreamEmbedder.from_pretrained": case(
+        from_pretrained,
+        {},
+        source=[*NO_FOLDER, "nowhere", Path("nowhere"), "name/model", "hub:", "hub:model", "hub:a/b/c", "hub:../.."],
+        backbone=[*NO_MODULE, "resnet50"],
+        pool=NO_MODULE,
+        neck=NO_MODULE,
+    ),
+    "TwoStreamEmbedder.push_to_hub": case(
+        embedder.push_to_hub,
+        {"repository": "name/model"},
+        repository=[None, 3, [], {}, object(), b"name/model", "", "model", "a/b/c", "../model", "name/ model"],
+        private=flag(),
+        data=NO_STRING,
+        licence=NO_STRING,
+        results=NO_STRING,
+    ),
+    "MUN": case(
+        MUN,
+        {"num_identities": 5, "backbone": embedder},
+        num_identities=integer(least=1),
+        generator=NO_MODULE,
+        shared_classifier=flag(),
+        auxiliary_classifier=flag(),
+        auxiliary_statistics=statistics,
+        **network,
+    ),
+    "MUN.forward": case(
+        model, images, visible=NO_FITTING_IMAGES, infrared=[*NO_FITTING_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "MUN.forward_maps": case(
+        model.forward_maps,
+        {name: torch.rand(4, 32, 16, 8) for name in ("visible_map", "infrared_map", "auxiliary_map")},
+        visible_map=tensor(torch.rand(4, 32)),
+        infrared_map=tensor(torch.rand(3, 32, 16, 8), torch.rand(4, 32)),
+        auxiliary_map=tensor(torch.rand(4, 32, 16, 9), torch.rand(4, 32)),
+    ),
+    "MUN.embed": case(model.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")),
+    "TwoStreamBaseline": case(
+        TwoStreamBaseline,
+        {"num_identities": 5, "backbone": embedder},
+        num_identities=integer(least=1),
+        shared_classifier=flag(),
+        **network,
+    ),
+    "TwoStreamBaseline.forward": case(baseline, images, visible=NO_FITTING_IMAGES, infrared=NO_FITTING_IMAGES),
+    "TwoStreamBaseline.embed": case(
+        baseline.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
+    ),
+    "IntermediateModalityNetwork": case(
+        IntermediateModalityNetwork,
+        {"num_identities": 5, "backbone": embedder, "maker": "x"},
+        num_identities=integer(least=1),
+        maker=choice("xx", "mun"),
+        stages=choice("shared"),
+        auxiliary_statistics=statistics,
+        **network,
+    ),
+    "IntermediateModalityNetwork.forward": case(
+        intermediate, images, visible=NO_FITTING_IMAGES, infrared=[*NO_FITTING_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
+    "IntermediateModalityNetwork.embed": case(
+        intermediate.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
+    ),
+    "create_agw": case(
+        create_agw,
+        {"num_identities": 5, "backbone": "test_resnet", **SIZE},
+        num_identities=integer(least=1),
+        backbone=[None, 3, [], {}, object(), "", "resnet5O"],
+        pretrained=flag(),
+        image_size=size(),
+    ),
+}
+
+EXCEPTIONS = {
+    "AuxiliaryBatchNorm.forward",  # its arguments are those of the module
+    "BaselineOutput",
+    "MUNOutput",  # tuples, which networks fill
+    "lock_folder",
+    "load_training_state",
+    "save_training_state",  # in tests/models/test_checkpoints.py
+    "XModality",
+    "SyncreticModality",
+    "MiddleModality",  # take no arguments
+    "TwoStreamEmbedder.check_images.argument",  # a name for the error
+    "create_backbone.name",  # called backbone in errors, as in the networks
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), parameters(CASES))
+def test_bad_input_is_refused_clearly(name, argument):
+    assert problems(CASES[name], argument) == []
+
+
+def public():
+    """Every argument of every public name, as ``name.argument`` of the table."""
+    for name in set(models.__all__) - EXCEPTIONS:
+        thing = getattr(models, name)
+        yield from ((name, argument) for argument in inspect.signature(thing).parameters)
+        if isinstance(thing, type):
+            for key, method in vars(thing).items():
+                function = getattr(method, "__func__", method)
+                if inspect.isfunction(function) and not key.startswith("_"):
+                    arguments = [a for a in inspect.signature(function).parameters if a not in {"self", "cls"}]
+                    yield from ((f"{name}.{key}", argument) for argument in arguments)
+
+
+def test_every_public_name_is_in_the_campaign():
+    missing = [
+        f"{name}.{argument}"
+        for name, argument in public()
+        if not {name, f"{name}.{argument}"} & EXCEPTIONS and argument not in getattr(CASES.get(name), "bad", ())
+    ]
+    assert not missing

@@ -1,0 +1,103 @@
+"""Every network module runs on a CUDA device that does not exist: no synchronisation, no tensor left on the CPU."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.fake_cuda import run_on_fake_cuda
+from vireid import MUN, TwoStreamEmbedder, create_backbone, models
+from vireid.models import (
+    AuxiliaryBatchNorm,
+    AuxiliaryGenerator,
+    BNNeck,
+    CrossModalityLearner,
+    GeneralizedMeanPool,
+    IntermediateModalityNetwork,
+    IntraModalityLearner,
+    MiddleModality,
+    MixedModality,
+    NonLocalBlock,
+    SyncreticModality,
+    TwoStreamBaseline,
+    XModality,
+    create_agw,
+    pair_by_identity,
+)
+
+SIZE = {"image_size": (64, 32)}
+MAPS = torch.rand(2, 4, 8, 12, 6)
+IMAGES = torch.rand(2, 4, 3, 64, 32)
+IDENTITIES = torch.tensor([0, 0, 1, 1])
+
+
+class Auxiliary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4))
+        self.auxiliary = AuxiliaryBatchNorm(self.shared)
+
+    def forward(self, feature_map):
+        return self.auxiliary(self.shared, feature_map)
+
+
+MODULES = {
+    "IntraModalityLearner": (lambda: IntraModalityLearner(8), MAPS[:1]),
+    "CrossModalityLearner": (lambda: CrossModalityLearner(8, pooling_ratios=(2, 5)), MAPS),
+    "AuxiliaryGenerator": (lambda: AuxiliaryGenerator(8), MAPS),
+    "GeneralizedMeanPool": (GeneralizedMeanPool, MAPS[:1]),
+    "learnable GeneralizedMeanPool": (lambda: GeneralizedMeanPool(learnable=True), MAPS[:1]),
+    "BNNeck": (lambda: BNNeck(8), MAPS[:1, ..., 0, 0]),
+    "NonLocalBlock": (lambda: NonLocalBlock(8), MAPS[:1]),
+    "AuxiliaryBatchNorm": (Auxiliary, MAPS[:1]),
+    "XModality": (XModality, IMAGES),
+    "MixedModality": (MixedModality, IMAGES),
+    "uniform MixedModality": (lambda: MixedModality(blend="uniform"), IMAGES),
+    "learned MixedModality": (lambda: MixedModality(blend="learned"), IMAGES),
+    "SyncreticModality": (SyncreticModality, IMAGES),
+    "MiddleModality": (MiddleModality, IMAGES),
+    "TwoStreamBackbone": (lambda: create_backbone("test_resnet", **SIZE), IMAGES),
+    "transformer": (lambda: create_backbone("test_vit", **SIZE), IMAGES),
+    "MUN": (lambda: MUN(5, "test_resnet", **SIZE), IMAGES),
+    "MUN with shared statistics": (lambda: MUN(5, "test_resnet", auxiliary_statistics="shared", **SIZE), IMAGES),
+    "MUN with other classifiers": (
+        lambda: MUN(5, "test_resnet", auxiliary_classifier=True, shared_classifier=True, **SIZE),
+        IMAGES,
+    ),
+    "IntermediateModalityNetwork": (lambda: IntermediateModalityNetwork(5, "test_resnet", maker="x", **SIZE), IMAGES),
+    "TwoStreamBaseline": (lambda: TwoStreamBaseline(5, "test_resnet", **SIZE), IMAGES),
+    "create_agw": (lambda: create_agw(5, "test_resnet", **SIZE), IMAGES),
+}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", MODULES)
+def test_forward(name, training):
+    make, inputs = MODULES[name]
+    run_on_fake_cuda(make().train(training), *inputs)
+
+
+@pytest.mark.parametrize("feature", ["bn", "pooled"])
+def test_embed(feature):
+    embedder = TwoStreamEmbedder(create_backbone("test_resnet", **SIZE)).eval()
+    model = MUN(5, embedder).eval()
+    for network in (embedder, model):
+        embeddings = run_on_fake_cuda(network, IMAGES[0], "infrared", method="embed", feature=feature)
+        assert embeddings.shape == (4, 96)
+
+
+def test_identities_are_not_read():
+    generator = AuxiliaryGenerator(8)
+    run_on_fake_cuda(generator, *MAPS, visible_identities=IDENTITIES, infrared_identities=IDENTITIES)
+    run_on_fake_cuda(pair_by_identity, IDENTITIES, torch.tensor([True, False, True, False]))
+
+
+def test_every_module_is_here():
+    names = " ".join([*MODULES, "TwoStreamEmbedder"])  # the last one by test_embed
+    missing = {
+        name
+        for name in models.__all__
+        if isinstance(getattr(models, name), type)
+        and issubclass(getattr(models, name), nn.Module)
+        and name not in names
+    }
+    assert not missing
