@@ -262,8 +262,8 @@ def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float]
             bands = (image if image.mode == "RGB" else image.convert("RGB")).split()
             planes = bytearray().join(band.tobytes() for band in bands)  # faster than rearranging pixels
             return torch.frombuffer(planes, dtype=torch.uint8).view(3, image.height, image.width)
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"path must be an image file, got {str(path)!r}. There is no such file.") from error
     except Exception as error:  # what Pillow raises depends on the format and the damage
         raise ValueError(f"path must be a readable image, got {str(path)!r}. {error}") from error
 
