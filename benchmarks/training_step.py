@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vireid import MUN
-from vireid.losses import BatchHardTripletLoss, IdentityLoss, OverallLoss
+from vireid.losses import BatchHardTripletLoss, IdentityLoss, MUNLoss
 
 
 def main():
@@ -36,20 +36,21 @@ def main():
         model.to(memory_format=torch.channels_last)
         images = [batch.to(memory_format=torch.channels_last) for batch in images]
     identities = (torch.arange(args.pairs, device=args.device) // 2) % 4
-    overall = OverallLoss(model.embedding_dim, batch_size=args.pairs, iterations=1000).to(args.device)
+    criterion = MUNLoss(model.embedding_dim, batch_size=args.pairs, iterations=1000).to(args.device)
     identity, triplet = IdentityLoss(), BatchHardTripletLoss()
-    optimizer = torch.optim.AdamW([*model.parameters(), *overall.parameters()], lr=1e-5)
+    optimizer = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], lr=1e-5)
 
     def forward_baseline():
-        maps = [model.backbone.first_stages(x, m) for x, m in zip(images, ("visible", "infrared"), strict=True)]
-        embeddings = model.pool(model.backbone.shared_stages(torch.cat(maps)))
-        visible, infrared = model.neck(embeddings).chunk(2)
+        embedder = model.embedder
+        maps = [embedder.backbone.first_stages(x, m) for x, m in zip(images, ("visible", "infrared"), strict=True)]
+        embeddings = embedder.pool(embedder.backbone.shared_stages(torch.cat(maps)))
+        visible, infrared = embedder.neck(embeddings).chunk(2)
         loss = identity(model.visible_classifier(visible), identities)
         loss = loss + identity(model.infrared_classifier(infrared), identities)
         return loss + triplet(embeddings, identities.repeat(2))
 
     def forward_mun():
-        return overall(model(*images), identities).total
+        return criterion(model(*images), identities).total
 
     def step(forward):
         optimizer.zero_grad()
@@ -83,13 +84,13 @@ def main():
     if args.operators:
         rate = 3 * args.pairs * operations["baseline"] / statistics.median(times["baseline"])
         time_operators(model, images[0], args.repeats, rate)
-        time_the_rest(model, overall, images[0], identities, args.repeats)
+        time_the_rest(model, criterion, images[0], identities, args.repeats)
 
 
 def time_operators(model, images, repeats, rate):
     """Forward and backward of each operator alone, beside the time at the baseline's rate of operations."""
     with torch.no_grad():
-        feature_map = model.backbone.first_stages(images, "visible")
+        feature_map = model.embedder.backbone.first_stages(images, "visible")
     learner, cross = model.generator.visible_learner, model.generator.cross_learner
     wide, halves = learner.expand(feature_map).detach(), feature_map.chunk(2, dim=1)
     both = torch.cat([feature_map, feature_map])
@@ -131,21 +132,23 @@ def time_operators(model, images, repeats, rate):
     print(f"{'all':28}{total[0]:8.2f}{total[1]:8.0f}{total[2]:26.0f}")
 
 
-def time_the_rest(model, overall, images, identities, repeats):
+def time_the_rest(model, criterion, images, identities, repeats):
     """What else MUN has beside the baseline: a third of the shared stages, two losses, weights to update."""
     with torch.no_grad():
-        maps = model.backbone.first_stages(images, "visible").repeat(3, 1, 1, 1)
+        maps = model.embedder.backbone.first_stages(images, "visible").repeat(3, 1, 1, 1)
     embeddings = torch.randn(3, len(images), model.embedding_dim, requires_grad=True)
 
     def shared(thirds):
         rows = maps[: thirds * len(images)].detach().requires_grad_()
-        model.backbone.shared_stages(rows).sum().backward()
+        model.embedder.backbone.shared_stages(rows).sum().backward()
 
     def alignment():
-        loss = overall.identity_alignment(*embeddings, identities) + overall.modality_alignment(*embeddings, identities)
+        loss = criterion.identity_alignment(*embeddings, identities) + criterion.modality_alignment(
+            *embeddings, identities
+        )
         loss.backward()
 
-    extra = [*model.generator.parameters(), *overall.parameters()]
+    extra = [*model.generator.parameters(), *criterion.parameters()]
     for parameter in extra:
         parameter.grad = torch.zeros_like(parameter)
     update = torch.optim.AdamW(extra).step

@@ -16,16 +16,16 @@ import subprocess
 import sys
 import time
 
+import torch
+
+from vireid import MUN
+from vireid.losses import MUNLoss
+
 SETTINGS = {"spinning": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}, "one thread": {"OMP_NUM_THREADS": "1"}}
 
 
 def measure(steps):
     """Print the median step, in seconds, and the processor seconds of all steps."""
-    import torch
-
-    from vireid import MUN
-    from vireid.losses import MUNLoss
-
     torch.manual_seed(0)
     model = MUN(100, "test_resnet", image_size=(96, 48))
     criterion = MUNLoss(model.embedding_dim, batch_size=32, iterations=1000)
