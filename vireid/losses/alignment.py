@@ -22,6 +22,7 @@ from vireid.losses.centers import identity_centers, widen
 from vireid.losses.identity import check_labels
 from vireid.losses.mmd import IdentityMMDLoss
 
+_ARGUMENTS = {"visible": "identities", "infrared": "infrared_identities", "auxiliary": "auxiliary_identities"}
 _Modalities = list[tuple[Tensor, Tensor]]  # embeddings and identities
 
 
@@ -87,12 +88,7 @@ class IdentityAlignmentLoss(nn.Module):
     ) -> Tensor:
         """Σ_i [α + max_m ‖C_i^a − C_i^m‖ − min_{m, q≠i} ‖C_i^a − C_q^m‖]₊."""
         (v, v_identities), (r, r_identities), (a, a_identities) = _check_modalities(
-            visible,
-            infrared,
-            auxiliary,
-            identities,
-            infrared_identities=infrared_identities,
-            auxiliary_identities=auxiliary_identities,
+            (visible, infrared, auxiliary), (identities, infrared_identities, auxiliary_identities)
         )
         if self.normalize:
             v, r, a = (F.normalize(widen(rows)) for rows in (v, r, a))
@@ -197,10 +193,10 @@ class ModalityAlignmentLoss(nn.Module):
             slots = check_integer("batch_size", batch_size, least=1)
         else:
             slots = check_integer("num_identities", num_identities, least=1)
-        self.projections: nn.ModuleList | None = None
+        self.projections = nn.ModuleList()
         if prototypes:
             modalities = 3 if bridge else 2
-            self.projections = nn.ModuleList(_projection(embedding_dim, projection) for _ in range(modalities))
+            self.projections.extend(_projection(embedding_dim, projection) for _ in range(modalities))
             self.register_buffer("history", torch.zeros(modalities, slots, embedding_dim))
             self.register_buffer("seen", torch.zeros(modalities, slots, dtype=torch.bool))
             self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
@@ -225,46 +221,35 @@ class ModalityAlignmentLoss(nn.Module):
     ) -> Tensor:
         """1/P Σ_p mmd(T_p^v, T_p^a) + mmd(T_p^a, T_p^r)."""
         modalities = _check_modalities(
-            visible,
-            infrared,
-            auxiliary,
-            identities,
-            infrared_identities=infrared_identities,
-            auxiliary_identities=auxiliary_identities,
+            (visible, infrared, auxiliary), (identities, infrared_identities, auxiliary_identities)
         )
-        if not self.bridge:
-            del modalities[2]
-        if self.projections is not None:
-            self._check_slots(modalities)
-            modalities = [
-                (self._accumulate(m, project, rows, labels), labels)
-                for m, (project, (rows, labels)) in enumerate(zip(self.projections, modalities, strict=True))
-            ]
+        (v, v_identities), (r, r_identities), (a, a_identities) = modalities
+        if self.projections:
+            self._check_slots(modalities[: len(self.projections)])
+            v, r = self._accumulate(0, v, v_identities), self._accumulate(1, r, r_identities)
+            a = self._accumulate(2, a, a_identities) if self.bridge else a
             if self.training:
                 self.iteration += 1
-        if not self.bridge:
-            (v, v_identities), (r, r_identities) = modalities
-            return self._mmd(v, r, v_identities, r_identities)
-        (v, v_identities), (r, r_identities), (a, a_identities) = modalities
-        return self._mmd(v, a, v_identities, a_identities) + self._mmd(a, r, a_identities, r_identities)
+        loss: Tensor = (
+            self.mmd(v, a, v_identities, a_identities) + self.mmd(a, r, a_identities, r_identities)
+            if self.bridge
+            else self.mmd(v, r, v_identities, r_identities)
+        )
+        return loss
 
     def extra_repr(self) -> str:
         """Name the settings."""
         return (
             f"embedding_dim={self.embedding_dim}, batch_size={self.batch_size}, iterations={self.iterations}, "
-            f"num_identities={self.num_identities}, prototypes={self.projections is not None}, bridge={self.bridge}, "
+            f"num_identities={self.num_identities}, prototypes={len(self.projections) > 0}, bridge={self.bridge}, "
             f"projection={self.projection!r}, schedule={self.schedule!r}"
         )
 
-    def _mmd(self, x: Tensor, y: Tensor, x_identities: Tensor, y_identities: Tensor) -> Tensor:
-        value: Tensor = self.mmd(x, y, x_identities, y_identities)  # Eq. 16
-        return value
-
-    def _accumulate(self, m: int, project: nn.Module, rows: Tensor, identities: Tensor) -> Tensor:
-        """Eq. 13-14 for modality m."""
+    def _accumulate(self, m: int, rows: Tensor, identities: Tensor) -> Tensor:
+        """Compute the prototypes of modality ``m``, and update their history in training mode (Eq. 13-14)."""
         slots = torch.arange(len(rows), device=rows.device) if self.num_identities is None else identities.long()
         with torch.autocast(rows.device.type, enabled=False):
-            projected = project(rows.to(self.history.dtype))
+            projected = self.projections[m](rows.to(self.history.dtype))
         history, seen = self.history[m], self.seen[m]
         beta = torch.where(seen[slots], self.beta, 1)[:, None]  # b 1
         prototypes: Tensor = beta * projected + (1 - beta) * history[slots]  # b d
@@ -280,14 +265,13 @@ class ModalityAlignmentLoss(nn.Module):
         """Require that every row has a slot."""
         shape = (self.batch_size, self.embedding_dim)
         remedy = "Give num_identities for batches of any size."
-        for name, (rows, identities) in zip(("visible", "infrared", "auxiliary"), modalities, strict=False):
+        for (name, labels), (rows, identities) in zip(_ARGUMENTS.items(), modalities, strict=False):
             if self.num_identities is None:
                 rule = f"have shape {shape}, the slots of the prototypes"
                 require(tuple(rows.shape) == shape, name, rule, tuple(rows.shape), remedy)
             else:
                 rule = f"have d = {self.embedding_dim} like the prototypes"
                 require(rows.shape[1] == self.embedding_dim, name, rule, tuple(rows.shape))
-                labels = "identities" if name == "visible" else f"{name}_identities"
                 check_labels(labels, identities, self.num_identities, "the slots of the prototypes")
 
 
@@ -301,21 +285,12 @@ def _projection(embedding_dim: int, start: str) -> nn.Module:
 
 
 def _check_modalities(
-    visible: Tensor,
-    infrared: Tensor,
-    auxiliary: Tensor,
-    identities: Tensor,
-    *,
-    infrared_identities: Tensor | None,
-    auxiliary_identities: Tensor | None,
+    modalities: tuple[Tensor, Tensor, Tensor], identities: tuple[Tensor, Tensor | None, Tensor | None]
 ) -> _Modalities:
-    """Check three sets of embeddings, and return each with its identities, by default those of the visible rows."""
-    r_identities = identities if infrared_identities is None else infrared_identities
-    a_identities = identities if auxiliary_identities is None else auxiliary_identities
-    check_embeddings("visible", visible)
-    check_embeddings("infrared", infrared, like=visible)
-    check_embeddings("auxiliary", auxiliary, like=visible)
-    check_identities("identities", identities, visible)
-    check_identities("infrared_identities", r_identities, infrared)
-    check_identities("auxiliary_identities", a_identities, auxiliary)
-    return [(visible, identities), (infrared, r_identities), (auxiliary, a_identities)]
+    """Check three sets of embeddings, and return each with its identities, by default those of the first."""
+    checked = []
+    for (name, labels), rows, own in zip(_ARGUMENTS.items(), modalities, identities, strict=True):
+        check_embeddings(name, rows, like=modalities[0])
+        checked.append((rows, identities[0] if own is None else own))
+        check_identities(labels, checked[-1][1], rows)
+    return checked
