@@ -142,20 +142,16 @@ def create_backbone(
     require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
     state = _find_weights(name, pretrained, checkpoint)
-    network, dilated = _create_network(name, size, dilate=last_stride != 2, pretrained=pretrained, state=state)
+    network = _create_network(name, size, last_stride, pretrained, state)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
     with torch.no_grad():
-        expected = None
-        if dilated:
-            _remove_dilation(network)
-        elif last_stride != 2:
-            expected = _remove_last_stride(network, image)
-            kept = expected is not None or last_stride is None
-            require(kept, "last_stride", f"be 2 for {name}, whose last stage reduces otherwise than by stride", 1)
-        stride = 1 if dilated or expected is not None else 2
-        expected = _run(name, network, image) if expected is None else expected
+        last_map = None if last_stride == 2 else _remove_last_stride(network, image)
+        stride = 2 if last_map is None else 1
+        last_map = _run(name, network, image) if last_map is None else last_map
+        rule = f"be 2 for {name}, whose last stage reduces otherwise than by stride"
+        require(last_stride in {None, stride}, "last_stride", rule, last_stride)
         _insert_non_local(name, network, behind, image)
-        first, shared, cut_map, last_map = _split(name, network, stages, image, expected)
+        first, shared, cut_map, last_map = _split(name, network, stages, image, last_map)
     backbone = TwoStreamBackbone(first, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
         "name": name,
@@ -292,13 +288,17 @@ def _no_weights(name: str, error: Exception) -> FileNotFoundError:
 
 
 def _create_network(
-    name: str, size: tuple[int, int], *, dilate: bool, pretrained: bool = False, state: dict[str, Tensor] | None = None
-) -> tuple[Any, bool]:
-    """Create a timm network for images of a size; also return whether it has dilation in place of the last stride."""
+    name: str,
+    size: tuple[int, int],
+    last_stride: int | None = None,
+    pretrained: bool = False,
+    state: dict[str, Tensor] | None = None,
+) -> Any:
+    """Create a timm network for images of a size, with the larger last map where the family has an option for it."""
     weights: dict[str, Any] = {"pretrained": pretrained}
     if state is not None:
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
-    strides: list[dict[str, Any]] = [{"output_stride": 16}, {}] if dilate else [{}]
+    strides: list[dict[str, Any]] = [{}] if last_stride == 2 else [{"output_stride": 16}, {}]
     sizes: list[dict[str, Any]] = [{"img_size": size}, {}]
     reason: Exception | None = None
     for stride, sized in itertools.product(strides, sizes):
@@ -316,7 +316,9 @@ def _create_network(
         if state is not None:
             network.pretrained_cfg.pop("state_dict", None)
             _check_loaded(name, network, state)
-        return network, bool(stride)
+        if stride:
+            _remove_dilation(network)
+        return network
     raise ValueError(f"image_size must suit {name} ({reason}), got {size}.")
 
 
@@ -378,7 +380,7 @@ def _run(name: str, network: Any, image: Tensor) -> Tensor:
 def _suggest_size(name: str) -> str:
     for size in ((256, 128), (384, 192), (224, 224), (256, 256)):
         with contextlib.suppress(*_MISFIT):
-            _create_network(name, size, dilate=False)[0].forward_features(torch.zeros(1, 3, *size))
+            _create_network(name, size).forward_features(torch.zeros(1, 3, *size))
             return f" image_size={size} suits it."
     return ""
 
