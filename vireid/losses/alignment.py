@@ -119,11 +119,10 @@ class ModalityAlignmentLoss(nn.Module):
     """Align the three modalities' prototypes, features that are accumulated over the run (Eq. 13-16).
 
     The prototypes are T⁰ = W Z and then Tⁱ = β W Z + (1 − β) Tⁱ⁻¹ with a detached history, so that the gradient grows
-    with β, from 1e-8 to 1 over ``iterations`` (A27 in the paper notes). W is a linear map per modality (A24, A25), with
-    d² weights: 12.6 million for three modalities at d = 2048, 616 million at d = 14,336; ``projection="none"`` has
-    none.
+    with β, from 1e-8 to 1 over ``iterations`` (A27 in the paper notes). W is a linear map per modality (A24, A25) of d²
+    weights: for three modalities 12.6 million at d = 2048 and 616 million at d = 14,336.
 
-    A forward pass in training mode is an iteration: it updates the prototypes and moves β. So use one instance per
+    A forward pass in training mode counts as an iteration: it updates the history and moves β. Use one instance per
     feature, and call it once per training step. Rows that are not finite, as float16 may produce, never enter the
     history. A forward pass in evaluation mode changes nothing. History and iteration are buffers, saved with the state.
 

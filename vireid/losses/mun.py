@@ -98,8 +98,8 @@ class MUNLoss(nn.Module):
             "triplet": self.triplet(torch.cat([v, r]), torch.cat([identities, identities])),
         }
         if self.gamma:
-            v_logits, r_logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits")
-            terms["identity_consistency"] = self.gamma * self.identity_consistency(v_logits, r_logits, identities)
+            logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits")
+            terms["identity_consistency"] = self.gamma * self.identity_consistency(*logits, identities)
         if self.theta:
             (a,) = read_fields(output, "auxiliary")
             terms["identity_alignment"] = self.theta * self.identity_alignment(v, r, a, identities)
@@ -108,8 +108,8 @@ class MUNLoss(nn.Module):
             terms["modality_alignment"] = self.sigma * self.modality_alignment(v, r, a, identities)
         if self.auxiliary_identity_weight:
             remedy = "MUN has it with auxiliary_classifier=True."
-            (logits,) = read_fields(output, "auxiliary_logits", remedy=remedy)
-            terms["auxiliary_identity"] = self.auxiliary_identity_weight * self.identity(logits, identities)
+            (a_logits,) = read_fields(output, "auxiliary_logits", remedy=remedy)
+            terms["auxiliary_identity"] = self.auxiliary_identity_weight * self.identity(a_logits, identities)
         return LossOutput.from_terms(terms)
 
     def extra_repr(self) -> str:
