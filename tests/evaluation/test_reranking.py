@@ -66,13 +66,16 @@ def test_many_queries_are_taken_in_blocks():
 def test_errors():
     rows = torch.eye(4)
     for options, message in [
-        ({"k1": 0}, "k1 must be at least 1, got 0"),
-        ({"k2": 0}, "k2 must be at least 1, got 0"),
-        ({"weight": 1.5}, r"weight must lie in \[0, 1\], got 1.5"),
+        ({"k1": 0}, "k1 must be an integer of at least 1, got 0"),
+        ({"k2": 0}, "k2 must be an integer of at least 1, got 0"),
+        ({"weight": 1.5}, "weight must be a finite number of at least 0 and of at most 1, got 1.5"),
     ]:
         with pytest.raises(ValueError, match=message):
             KReciprocalReranking(**options)
-    with pytest.raises(ValueError, match="gallery must be more than k1 = 20 images together with the queries, got 8"):
+    with pytest.raises(
+        ValueError,
+        match="gallery must be more than k1 = 20 and at least k2 = 6 images together with the queries, got 8",
+    ):
         KReciprocalReranking()(rows, rows)
     with pytest.raises(ValueError, match=r"gallery must have d = 4 like the others, got \(4, 3\)"):
         KReciprocalReranking(k1=2)(rows, rows[:, :3])

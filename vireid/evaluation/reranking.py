@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: distances that ask whether two images also agree on who their neighbours are."""
+"""k-reciprocal re-ranking: distances that also compare the neighbours of two images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vireid._checks import check_embeddings, require
+from vireid._checks import check_embeddings, check_finite, check_integer, check_number, require
 from vireid.distances import pairwise_squared_distances
 
 
@@ -15,20 +15,21 @@ from vireid.distances import pairwise_squared_distances
 class KReciprocalReranking:
     """Mix the distances with the Jaccard distance of the images' k-reciprocal neighbours.
 
-    Neighbours are taken among queries and gallery together, so that one image's result depends on all the others. No
-    protocol of VI-ReID includes it; results name it.
+    Neighbours are taken among queries and gallery together, so one image's result depends on all the others. No
+    protocol of VI-ReID includes re-ranking; results name it.
 
     Args:
-        k1: neighbours that are asked whether they agree.
-        k2: neighbours over which an image's neighbourhood is averaged; 1 leaves it as it is.
-        weight: of the original distance, λ in the paper, from 0 to 1.
+        k1: Number of neighbours that are compared.
+        k2: Number of neighbours over which an image's neighbourhood is averaged; 1 leaves it as it is.
+        weight: Weight of the original distance, λ in the paper, from 0 to 1.
 
     Shape:
         queries q d, gallery g d -> q g.
 
     Raises:
-        ValueError: an argument is out of its range, there are not more than k1 images, or the embeddings do not match.
-        TypeError: embeddings are not floating point.
+        ValueError: If an argument is out of its range, there are at most k1 or fewer than k2 images, or the embeddings
+            do not match, are not finite or are all equal.
+        TypeError: If embeddings are not floating point, or an argument has another type.
 
     Example:
         >>> distances = KReciprocalReranking(k1=2, k2=1)(torch.eye(3), torch.eye(3) + 0.01)
@@ -44,30 +45,35 @@ class KReciprocalReranking:
     weight: float = 0.3
 
     def __post_init__(self) -> None:
-        for name, least in (("k1", 1), ("k2", 1)):
-            value = getattr(self, name)
-            require(value >= least, name, f"be at least {least}", value)
-        require(0 <= self.weight <= 1, "weight", "lie in [0, 1]", self.weight)
+        object.__setattr__(self, "k1", check_integer("k1", self.k1, least=1))
+        object.__setattr__(self, "k2", check_integer("k2", self.k2, least=1))
+        object.__setattr__(self, "weight", check_number("weight", self.weight, least=0, most=1))
 
     def __str__(self) -> str:
         return f"k-reciprocal re-ranking (k1 = {self.k1}, k2 = {self.k2}, λ = {self.weight:g})"
 
     def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
-        """The re-ranked distances of every query to every gallery image."""
+        """Return the re-ranked distances of every query to every gallery image."""
         check_embeddings("queries", queries)
         check_embeddings("gallery", gallery, like=queries)
+        check_finite("queries", queries)
+        check_finite("gallery", gallery)
         images = torch.cat([queries, gallery])
-        rule = f"be more than k1 = {self.k1} images together with the queries"
-        require(len(images) > max(self.k1, self.k2), "gallery", rule, len(images))
+        rule = f"be more than k1 = {self.k1} and at least k2 = {self.k2} images together with the queries"
+        require(len(images) > self.k1 and len(images) >= self.k2, "gallery", rule, len(images))
+        differ = bool((images != images[0]).any())
+        require(differ, "gallery", "hold an image that differs from the queries", f"{len(images)} equal embeddings")
         distances = pairwise_squared_distances(images, images)
         distances = distances / distances.amax(1, keepdim=True)  # n n; of each image to its farthest
-        order = distances.topk(max(self.k1 + 1, self.k2), largest=False).indices
+        itself = distances.diagonal().clone()
+        order = distances.fill_diagonal_(-1).topk(max(self.k1 + 1, self.k2), largest=False).indices  # itself first
+        distances.diagonal().copy_(itself)
         neighbourhoods = self._encode(distances, order)
         jaccard = _jaccard_distances(neighbourhoods[: len(queries)], neighbourhoods[len(queries) :])
         return (1 - self.weight) * jaccard + self.weight * distances[: len(queries), len(queries) :]
 
     def _encode(self, distances: Tensor, order: Tensor) -> Tensor:
-        """How much of each image's neighbourhood every image is, n n; the rows sum to 1."""
+        """Weigh every image in each image's neighbourhood, n n; the rows sum to 1."""
         near, reciprocal = _reciprocal_neighbours(order[:, : self.k1 + 1])  # n a, n n
         half, of_half = _reciprocal_neighbours(order[:, : round(self.k1 / 2) + 1])  # n b, n n
         members = half[near]  # n a b: the neighbours of an image's neighbours
@@ -87,7 +93,7 @@ class KReciprocalReranking:
 
 
 def _reciprocal_neighbours(near: Tensor) -> tuple[Tensor, Tensor]:
-    """The given neighbours n k, and which images are among each other's, n n."""
+    """Return the given neighbours n k, and whether two images are among each other's, n n."""
     among = torch.zeros(len(near), len(near), dtype=torch.bool, device=near.device).scatter_(1, near, True)
     return near, among & among.T
 
@@ -95,7 +101,7 @@ def _reciprocal_neighbours(near: Tensor) -> tuple[Tensor, Tensor]:
 def _jaccard_distances(x: Tensor, y: Tensor) -> Tensor:
     """One minus Σ min / Σ max of every row of ``x`` and of ``y``, non-negative rows that sum to 1: m n, n' n -> m n'.
 
-    The rows are sparse, so that the minima are added up over the columns that two rows share.
+    The rows are sparse, so the minima are summed over the columns that two rows share.
     """
     row, column = y.T.nonzero(as_tuple=True)  # sorted by what is a column of y
     counts = torch.bincount(row, minlength=y.shape[1])
