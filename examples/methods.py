@@ -1,134 +1,341 @@
-"""The methods that train.py knows by name: MUN, every row of its Tables 1 to 3, and the baselines of the field.
+"""The methods that train.py knows by name, its options, and what opens the networks that it has saved.
 
-A method is a network, its loss and the recipe of its augmentation; a method of your own is a line of METHODS. All are
-trained by the loop and with the optimiser of train.py, and all differ from their papers in that.
+The methods are MUN, every row of its Tables 1 to 3, and the baselines of the field. A method is a network, its loss and
+the recipe of its augmentation, and says what it needs; a method of your own is a line of METHODS. All are trained by the
+loop and with the optimiser of train.py, and all differ from their papers in that.
+
+Nothing here imports torch before it is needed, so that --help and typos are answered at once.
 """
 
+import argparse
+import json
+import math
+import re
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import nn
-
-from vireid import MUN
-from vireid.losses import (
-    HeteroCenterTripletLoss,
-    IdentityConsistencyLoss,
-    IdentityLoss,
-    IdentityMMDLoss,
-    ModalityAlignmentLoss,
-    OverallLoss,
-    WeightedRegularizedTripletLoss,
-)
-from vireid.models import TwoStreamBaseline
+import vireid
 
 
 class Method(NamedTuple):
-    """What a name stands for."""
+    """A network, its loss, and what they need."""
 
-    network: Callable[..., nn.Module]
-    """From the number of identities, the name of the backbone and its options."""
-    loss: Callable[..., nn.Module]
-    """From embedding_dim, batch_size and iterations; it takes the network's output and the identities of the pairs."""
+    network: Callable
+    """Function of the number of identities, the name of the backbone, pretrained= and image_size=."""
+    loss: Callable
+    """Function that makes the loss of (output, identities), from embedding_dim, batch_size= and iterations= if needed."""
     recipe: str = "mun"
-    """Of create_train_transform."""
+    """Recipe of create_train_transform."""
+    needs_pairs: bool = True
+    """Whether visible and infrared images come in pairs of one person: such a method cannot take CAJ's two views."""
+    needs_sizes: bool = True
+    """Whether the loss is made from embedding_dim, batch_size= and iterations=, or from nothing."""
 
-
-class BaselineLoss(nn.Module):
-    """The identity loss of all images, metric losses between them, and one of an auxiliary modality, as weighted terms.
-
-    ``weight`` is 0.25 for the MMD (MMD-ReID) and for the auxiliary modality (MUN's γ).
-    """
-
-    def __init__(self, *, label_smoothing=0.0, triplet=None, centers=None, mmd=None, auxiliary=None, weight=0.25):
-        super().__init__()
-        self.identity = IdentityLoss(label_smoothing=label_smoothing)
-        self.triplet, self.centers, self.mmd, self.auxiliary = triplet, centers, mmd, auxiliary
-        self.weight = weight
-
-    def forward(self, output, identities):
-        """The sum and its terms; each infrared image may have several visible ones, CAJ's views."""
-        v, r = output.visible, output.infrared
-        v_identities = identities.repeat_interleave(len(v) // len(r))
-        labels = torch.cat([v_identities, identities])
-        terms = {"identity": self.identity(torch.cat([output.visible_logits, output.infrared_logits]), labels)}
-        if self.triplet is not None:
-            terms["triplet"] = self.triplet(torch.cat([v, r]), labels)
-        if self.centers is not None:
-            terms["center_triplet"] = self.centers(v, r, v_identities, infrared_identities=identities)
-        if self.mmd is not None:
-            terms["mmd"] = self.weight * self.mmd(v, r, v_identities, identities)
-        if self.auxiliary is not None:
-            logits = output.auxiliary_visible_logits, output.auxiliary_infrared_logits
-            terms["identity_consistency"] = self.weight * self.auxiliary(*logits, identities)
-        return torch.stack(list(terms.values())).sum(), terms
+    def create_loss(self, embedding_dim, *, batch_size, iterations):
+        """Make the loss, from the sizes if it needs them."""
+        return (
+            self.loss(embedding_dim, batch_size=batch_size, iterations=iterations) if self.needs_sizes else self.loss()
+        )
 
 
 def mun(**options):
-    """MUN with some of the options of its network."""
-    return lambda *args, **others: MUN(*args, **others, **options)
+    """MUN with some of its options."""
+    return lambda *args, **others: vireid.MUN(*args, **others, **options)
 
 
-def baseline(**options):
-    """The two-stream baseline with some of its options."""
-    return lambda *args, **others: TwoStreamBaseline(*args, **others, **options)
+def intermediate(maker):
+    """MUN with another maker of an intermediate modality in place of its generator."""
+    return lambda *args, **others: vireid.models.IntermediateModalityNetwork(*args, maker=maker, **others)
 
 
-def overall(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
-    """Eq. 17 with the weights γ, θ, σ and that of L_id^a; ``alignment`` are the switches of L_ma."""
+def baseline(stages=1, **options):
+    """The two-stream baseline with some of its options and a number of modality-specific stages."""
 
-    def create(**sizes):
-        return OverallLoss(
+    def create(num_identities, backbone, *, pretrained=False, image_size):
+        backbone = vireid.models.create_backbone(
+            backbone, pretrained=pretrained, image_size=image_size, modality_specific_stages=stages
+        )
+        return vireid.models.TwoStreamBaseline(num_identities, backbone, **options)
+
+    return create
+
+
+def agw(*args, **options):
+    """The network of AGW."""
+    return vireid.models.create_agw(*args, **options)
+
+
+def agw_with_auxiliary(num_identities, backbone, *, pretrained=False, image_size):
+    """The network of AGW with MUN's generator, and one classifier for all."""
+    backbone = vireid.models.create_backbone(
+        backbone, pretrained=pretrained, image_size=image_size, modality_specific_stages=0, non_local=True
+    )
+    return vireid.models.MUN(num_identities, backbone, shared_classifier=True)
+
+
+def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
+    """Eq. 17 with the weights γ, θ, σ and that of L_id^a; `alignment` are the switches of L_ma."""
+
+    def create(embedding_dim, **sizes):
+        return vireid.losses.MUNLoss(
+            embedding_dim,
             **sizes,
             identity_consistency_weight=idc,
             identity_alignment_weight=ia,
             modality_alignment_weight=ma,
             auxiliary_identity_weight=aux,
-            modality_alignment=ModalityAlignmentLoss(**sizes, **alignment) if ma else None,
+            modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **alignment) if ma else None,
         )
 
     return create
 
 
-def metric(**losses):
-    """A BaselineLoss, which does not depend on the sizes."""
-    return lambda **_sizes: BaselineLoss(**losses)
+def agw_loss():
+    """AGW's identity loss and weighted triplet loss."""
+    return vireid.losses.BaselineLoss(triplet=vireid.losses.WeightedRegularizedTripletLoss())
+
+
+def agw_loss_with_auxiliary():
+    """AGW's losses and MUN's identity consistency of the auxiliary modality."""
+    return vireid.losses.BaselineLoss(
+        triplet=vireid.losses.WeightedRegularizedTripletLoss(),
+        identity_consistency=vireid.losses.IdentityConsistencyLoss(),
+    )
+
+
+def hct_loss():
+    """The identity loss and the hetero-center triplet loss."""
+    return vireid.losses.BaselineLoss(label_smoothing=0.1, center_triplet=vireid.losses.HeteroCenterTripletLoss())
+
+
+def mmd_reid_loss():
+    """The losses of MMD-ReID."""
+    return vireid.losses.BaselineLoss(
+        label_smoothing=0.1,
+        center_triplet=vireid.losses.HeteroCenterTripletLoss(),
+        mmd=vireid.losses.IdentityMMDLoss(margin=1.4),
+    )
 
 
 METHODS = {
-    "mun": Method(MUN, overall()),
+    "mun": Method(mun(), mun_loss()),
     # Table 1: the auxiliary modality with a classifier of its own, then with L_idc in its place, then the alignments.
-    "b": Method(TwoStreamBaseline, overall(idc=0, ia=0, ma=0)),
-    "b+aux": Method(mun(auxiliary_classifier=True), overall(idc=0, ia=0, ma=0, aux=1)),
-    "b+aux+idc": Method(MUN, overall(ia=0, ma=0)),
-    "b+aux+idc+ia": Method(MUN, overall(ma=0)),
-    "b+aux+idc+ma": Method(MUN, overall(ia=0)),
+    "b": Method(baseline(), mun_loss(idc=0, ia=0, ma=0)),
+    "b+aux": Method(mun(auxiliary_classifier=True), mun_loss(idc=0, ia=0, ma=0, aux=1)),
+    "b+aux+idc": Method(mun(), mun_loss(ia=0, ma=0)),
+    "b+aux+idc+ia": Method(mun(), mun_loss(ma=0)),
+    "b+aux+idc+ma": Method(mun(), mun_loss(ia=0)),
     # Table 2: another intermediate modality in place of the generator's.
-    "mun-with-x": Method(mun(auxiliary="x"), overall()),
-    "mun-with-mixed": Method(mun(auxiliary="mixed"), overall()),
-    "mun-with-syncretic": Method(mun(auxiliary="syncretic"), overall()),
-    "mun-with-middle": Method(mun(auxiliary="middle"), overall()),
+    "mun-with-x": Method(intermediate("x"), mun_loss()),
+    "mun-with-mixed": Method(intermediate("mixed"), mun_loss()),
+    "mun-with-syncretic": Method(intermediate("syncretic"), mun_loss()),
+    "mun-with-middle": Method(intermediate("middle"), mun_loss()),
     # Table 3: L_ma on the embeddings in place of prototypes, and between visible and infrared directly.
-    "mun-without-both": Method(MUN, overall(prototypes=False, bridge=False)),
-    "mun-without-prototypes": Method(MUN, overall(prototypes=False)),
-    "mun-without-bridge": Method(MUN, overall(bridge=False)),
-    # What the ablation in the docs found to matter beyond the paper.
-    "b-one-classifier": Method(baseline(shared_classifier=True), overall(idc=0, ia=0, ma=0)),
-    "b+aux+idc+ma-unbiased": Method(MUN, overall(ia=0, ma=0.25, prototypes=False, unbiased=True)),
+    "mun-without-both": Method(mun(), mun_loss(prototypes=False, bridge=False)),
+    "mun-without-prototypes": Method(mun(), mun_loss(prototypes=False)),
+    "mun-without-bridge": Method(mun(), mun_loss(bridge=False)),
+    # Variants that the ablation in the docs found to matter beyond the paper.
+    "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
+    "b+aux+idc+ma-unbiased": Method(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     # The baselines that users start from.
-    "agw": Method(TwoStreamBaseline.agw, metric(triplet=WeightedRegularizedTripletLoss()), "agw"),
-    "agw+aux": Method(
-        mun(modality_specific_stages=0, shared_classifier=True, non_local=True),
-        metric(triplet=WeightedRegularizedTripletLoss(), auxiliary=IdentityConsistencyLoss()),
-        "agw",
-    ),
-    "agw+j": Method(TwoStreamBaseline.agw, metric(triplet=WeightedRegularizedTripletLoss()), "caj"),
-    "hct": Method(
-        baseline(shared_classifier=True), metric(label_smoothing=0.1, centers=HeteroCenterTripletLoss()), "agw"
-    ),
+    "agw": Method(agw, agw_loss, "agw", needs_pairs=False, needs_sizes=False),
+    "agw+aux": Method(agw_with_auxiliary, agw_loss_with_auxiliary, "agw", needs_sizes=False),
+    "agw+j": Method(agw, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
+    "hct": Method(baseline(shared_classifier=True), hct_loss, "agw", needs_pairs=False, needs_sizes=False),
     "mmd-reid": Method(
-        baseline(modality_specific_stages=2, shared_classifier=True),
-        metric(label_smoothing=0.1, centers=HeteroCenterTripletLoss(), mmd=IdentityMMDLoss(margin=1.4)),
-        "agw",
+        baseline(stages=2, shared_classifier=True), mmd_reid_loss, "agw", needs_pairs=False, needs_sizes=False
     ),
 }
+
+PRESETS = {  # warm-up, decays and evaluations are counted in epochs
+    "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
+    | {"warm_up": 1, "decay_at": (4, 6), "evaluate_every": 3},
+    "paper": {"backbone": "resnet50", "image_size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
+    | {"warm_up": 15, "decay_at": (30, 60), "evaluate_every": 10},
+}
+
+
+def parse_arguments(description, arguments=None):
+    """Read the options of train.py."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="layout and protocol (%(default)s)")
+    add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
+    add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
+    add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
+    add("--recipe", choices=("mun", "agw", "caj"), help="of the augmentation; by default that of the method")
+    add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
+    add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
+    add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
+    add("--backbone", help="a timm network")
+    add("--image-size", "--size", type=at_least(1), nargs=2, metavar=("H", "W"), help="height and width in pixels")
+    add("--epochs", type=at_least(1), help="number of epochs")
+    add("--lr", type=at_least(0, float), help="learning rate of AdamW after the warm-up")
+    add("--backbone-lr-factor", type=at_least(0, float), help="factor on the backbone's rate")
+    add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
+    add("--decay-at", type=at_least(0), nargs=2, help="epochs at which the rate falls to a tenth")
+    add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last epoch is always evaluated")
+    add("--keep-networks", action="store_true", help="keep the network of every evaluation, as epoch-N.pt")
+    add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
+    add("--identities-per-batch", type=at_least(1), default=8, help="P (%(default)s)")
+    add("--images-per-identity", type=at_least(1), default=4, help="K of each modality (%(default)s)")
+    add("--batches-per-epoch", type=at_least(1), help="of all processes; by default one pass over the larger modality")
+    add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
+    add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
+    add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
+    add("--tracker", choices=("tensorboard", "wandb", "mlflow"), help="where to log the numbers of log.csv as well")
+    parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
+    args = parser.parse_args(arguments)
+    if args.trial and args.dataset != "regdb":
+        parser.error(f"--trial must be left out for {args.dataset}, which has no trials, got {args.trial}.")
+    args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
+    if args.recipe == "caj" and METHODS[args.method].needs_pairs:
+        parser.error(f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image.")
+    for library, extra in {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}.items():
+        if library and not find_spec(library):
+            parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
+    return args
+
+
+def at_least(least, number=int):
+    """Return the type of an option: a finite number with a lower bound."""
+
+    def read(text):
+        if not least <= number(text) < math.inf:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
+        return number(text)
+
+    read.__name__ = number.__name__  # for the message of argparse
+    return read
+
+
+def settings_of(args):
+    """Return the options of train.py that change the numbers."""
+    free = {"output", "root", "workers", "keep_networks", "tracker"}
+    return {name: str(value) for name, value in vars(args).items() if name not in free}
+
+
+def open_dataset(args, *, report):
+    """Open the data set of train.py's options, generate it if there is none, and report what it holds; and where it is."""
+    size, trials = tuple(args.image_size), {"trial": int(args.trial)} if args.dataset == "regdb" else {}
+    root = args.root or Path("data") / f"synthetic-{args.dataset}-{size[0]}x{size[1]}"
+    if args.root is None and not root.exists():
+        METHODS[args.method].network(2, args.backbone, image_size=size)  # a mistake is told before data are generated
+        print(f"Generating a synthetic data set in {root} …")
+        vireid.data.generate_synthetic(root, args.dataset, size=size)
+    dataset = vireid.data.create_dataset(args.dataset, root, **trials)
+    if report:
+        vireid.data.check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
+        print(vireid.data.check_dataset(dataset), f"fingerprint of the data: {dataset.fingerprint()}", sep="\n")
+    return dataset, {"dataset": args.dataset, "root": str(root), **trials}
+
+
+def open_test_data(args, notes):
+    """Open the data set that a network is tested on; return its name, the data and the trials that a protocol needs."""
+    name = args.dataset or notes.get("dataset")
+    root = args.root or (notes.get("root") if name == notes.get("dataset") else None)
+    for option, value in {"dataset": name, "root": root}.items():
+        if value is None:
+            raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
+    if name != "regdb":
+        return name, vireid.data.create_dataset(name, root), {}
+    trained_on = notes.get("trial", args.trained_on) if notes.get("dataset", name) == name else args.trial or 1
+    if trained_on is None:
+        raise ValueError("trained_on must be given: the network does not say which trial of RegDB it has seen.")
+    trial = args.trial or trained_on
+    return name, vireid.data.create_dataset(name, root, trial=trial), {"trial": trial, "trained_on": trained_on}
+
+
+def is_whole(folder, say):
+    """Return whether an embedder can be loaded from a folder; say so if not."""
+    try:
+        vireid.TwoStreamEmbedder.from_pretrained(folder)
+    except (ValueError, OSError) as error:
+        say(f"{folder} is written again, with the next network that is evaluated: {error}")
+        return False
+    return True
+
+
+def run_script(main, args):
+    """Run a script's main function; a mistake of the user ends it with one line, in which arguments are options."""
+    try:
+        main(args)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {name_options(str(error), args)}")
+    except KeyboardInterrupt:
+        sys.exit(f"{Path(sys.argv[0]).name}: stopped; the same command resumes from what it has saved.")
+
+
+def name_options(message, args):
+    """Replace the name of an argument by the option that was typed: "root must …" by "--root must …"."""
+
+    def option(match):
+        name = match[1] or match[2]
+        return f"--{name.replace('_', '-')}" if name in vars(args) else match[0]
+
+    return re.sub(r"^(\w+)(?= must )|\b(\w+)=True\b", option, message)
+
+
+def load(source):
+    """Load a network for evaluation and the notes of its training, from an embedder's folder or a state of train.py."""
+    if source.is_file():
+        state = read_state(source)
+        network = METHODS[state["method"]].network(
+            state["num_identities"], state["backbone"], image_size=tuple(state["image_size"])
+        )
+        network.load_state_dict(weights_of(state))
+        return network.eval(), state["notes"]
+    network, notes = vireid.TwoStreamEmbedder.from_pretrained(source), source / "training.json"
+    try:
+        return network, json.loads(notes.read_text()) if notes.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{notes} must be JSON: {error}.") from error
+
+
+def load_weights(network, source):
+    """Load the trained weights that fit a network, its embedder's at least; say what starts anew."""
+    own = network.state_dict()
+    (prefix,) = (f"{name}." for name, module in network.named_modules() if module is network.embedder)
+    try:
+        if source.is_file():
+            weights = weights_of(read_state(source))
+        else:
+            weights = vireid.TwoStreamEmbedder.from_pretrained(source).state_dict()
+            weights = {prefix + name: weight for name, weight in weights.items()}
+    except (ValueError, OSError) as error:
+        raise ValueError(f"init_from must be an embedder's folder or a state of train.py: {error}") from error
+    fitting = {name: weight for name, weight in weights.items() if name in own and own[name].shape == weight.shape}
+    other = [name for name in own if name.startswith(prefix) and name not in fitting]
+    if other:
+        raise ValueError(f"init_from must hold the same embedder, got {str(source)!r} without a fitting {other[0]}.")
+    network.load_state_dict(fitting, strict=False)
+    anew = sorted({name.split(".")[0] for name in own.keys() - fitting.keys()})
+    return f"Starting from {source}; new are: {', '.join(anew) or 'none of the parts'}."
+
+
+def read_state(path, settings=None):
+    """Read a training state of train.py, and require that it is of a run with these settings."""
+    state = vireid.models.load_training_state(path)
+    if not {"method", "plain", "notes"} <= state.keys():
+        raise ValueError(f"path must be a training state of train.py, got {str(path)!r}.")
+    theirs = state.get("settings", {})
+    other = [
+        f"{name} {theirs.get(name)}, not {value}"
+        for name, value in (settings or {}).items()
+        if theirs.get(name) != value
+    ]
+    if other:
+        raise ValueError(f"{path} is of a run with {'; '.join(other)}. Choose another --output, or delete it.")
+    return state
+
+
+def weights_of(state):
+    """Return the network's part of a training state."""
+    return {name.removeprefix("model."): w for name, w in state["plain"].items() if name.startswith("model.")}
