@@ -1,4 +1,4 @@
-"""The one place where the modalities are spelt."""
+"""The names of the modalities, defined once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vireid._checks import check_choice
 
 
 class Modality(str, Enum):
-    """A modality of VI-ReID. A member equals its own name, so ``"infrared"`` may be written wherever one is taken.
+    """Name a modality of VI-ReID. A member equals its name, so functions take ``"infrared"`` as well.
 
     ``AUXILIARY`` is the modality that MUN generates; no camera and no record has it.
 
@@ -25,10 +25,11 @@ class Modality(str, Enum):
 
     @classmethod
     def of(cls, name: Modality | str) -> Modality:
-        """The modality of the camera images called ``name``: visible or infrared.
+        """Return the modality of camera images named ``name``, visible or infrared.
 
         Raises:
-            ValueError: ``name`` is neither.
+            ValueError: If ``name`` is neither.
+            TypeError: If ``name`` is no string.
         """
         check_choice("modality", name, (cls.VISIBLE.value, cls.INFRARED.value))
         return cls(name)

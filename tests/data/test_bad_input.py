@@ -142,7 +142,7 @@ CASES = {
         trial=[value for value in integer(1, 10) if value is not None],
     ),
     "check_dataset": case(check_dataset, {}, dataset=[None, 3, "sysu", [], object(), RECORDS]),
-    "PersonDataset.test_images": case(SYSUMM01(DATA).test_images, {}, transform=FUNCTION),
+    "PersonDataset.test_images": case(SYSUMM01(DATA).test_images, {}, transform=FUNCTION, value_range=RANGE),
     "generate_synthetic": case(
         generate_synthetic,
         {"root": ROOT / "new", "train_identities": 2, "test_identities": 1, "images_per_camera": 1, "size": (32, 16)},

@@ -65,10 +65,10 @@ class PersonDataset:
         return counts
 
     def fingerprint(self) -> str:
-        """Return a string that changes with the people or images, to notice at resume that others stand under the root.
+        """Return a string of 16 characters that changes with the people or images, to detect other data at resume.
 
         It follows from each image's split, name below the root, size in bytes, identity, camera and modality, and is
-        the same on another machine.
+        the same on another machine. The content of the images is not read.
 
         Raises:
             FileNotFoundError: If an image is missing.
@@ -78,20 +78,24 @@ class PersonDataset:
             for record in getattr(self, split):
                 name, size = record.path.relative_to(self.root).as_posix(), record.path.stat().st_size
                 line = f"{split} {name} {size} {record.identity} {record.camera} {record.modality.value}\n"
-                digest.update(line.encode(errors="surrogatepass"))  # names that are not UTF-8
+                digest.update(line.encode(errors="surrogatepass"))  # for names that are not UTF-8
         return digest.hexdigest()[:16]
 
-    def test_images(self, transform: Transform | None = None) -> dict[Modality, PersonImages]:
+    def test_images(
+        self, transform: Transform | None = None, *, value_range: tuple[float, float] | None = None
+    ) -> dict[Modality, PersonImages]:
         """Return the test images of each modality; ``["visible"]`` works as a key as well.
 
         Args:
             transform: Function from a uint8 image, 3 h w, to the network's input; without it images are given as read.
+            value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
 
         Raises:
-            TypeError: If the transform is not callable.
+            ValueError: If the range is not in ascending order.
+            TypeError: If an argument has another type.
         """
         tests = {Modality.VISIBLE: self.test_visible, Modality.INFRARED: self.test_infrared}
-        return {modality: PersonImages(records, transform) for modality, records in tests.items()}
+        return {mode: PersonImages(records, transform, value_range=value_range) for mode, records in tests.items()}
 
     def _set_splits(self, train: list[Record], test: list[Record]) -> None:
         """Set the records in order, after requiring both modalities of both splits and that they share nobody."""
@@ -483,7 +487,7 @@ def check_dataset(dataset: PersonDataset) -> DatasetReport:
         dataset: Data set as a reader returns it.
 
     Raises:
-        TypeError: If ``dataset`` is none.
+        TypeError: If ``dataset`` comes from no reader.
 
     Example:
         >>> import tempfile

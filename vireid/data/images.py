@@ -132,7 +132,7 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
         for record in self.records:
             status = record.path.stat()
             line = f"{record.path.name} {_key(record)} {status.st_size} {status.st_mtime_ns}\n"
-            digest.update(line.encode(errors="surrogatepass"))  # names that are not UTF-8
+            digest.update(line.encode(errors="surrogatepass"))  # for names that are not UTF-8
         try:
             digest.update(_same_in_every_process((self.transform, self.corruption, self.value_range)))
         except (pickle.PicklingError, AttributeError, TypeError) as error:

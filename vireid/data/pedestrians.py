@@ -1,7 +1,7 @@
-"""Drawn pedestrians: what an identity is, how it is drawn in a pose, and what a camera makes of it.
+"""Drawn pedestrians: the traits of an identity, the drawing of a pose, and the image that a camera takes of it.
 
-One drawing serves both modalities: shapes and prints become a map of materials, and a palette gives every material its
-brightness. A person's visible and infrared palettes are drawn independently of each other.
+One drawing serves both modalities: shapes and prints become a map of materials, and a palette gives each material its
+brightness. A person's visible and infrared palettes are drawn independently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vireid.modality import Modality
 
 
 class Shot(NamedTuple):
-    """One picture to take: whom, by which camera of which modality, and where it goes."""
+    """Describe a picture to take: its file, person, camera, frame number and modality."""
 
     path: str
     identity: int
@@ -31,9 +31,9 @@ class Shot(NamedTuple):
     modality: Modality
 
 
-# People: what an identity is.
+# People: the traits of an identity.
 
-# What a pixel shows. A print follows its garment; ``material + _SEAM`` is the dark edge of a material.
+# Materials of a pixel. A print follows its garment; ``material + _SEAM`` is the dark edge of a material.
 _SHADOW, _SKIN, _EYES, _HAIR, _HAT, _OCCLUDER = range(1, 7)
 _TOP, _TOP_PRINT, _SHIRT, _BOTTOM, _BOTTOM_PRINT, _SHOES, _BAG = range(7, 14)
 _SEAM = 16
@@ -43,7 +43,7 @@ _Pixels = NDArray[np.float32]
 
 
 class _Person:
-    """An identity: lengths in metres, clothes, and the colour of every material in each modality."""
+    """Draw the traits of an identity: lengths in metres, clothes, and the colour of each material in each modality."""
 
     def __init__(self, seed: int, identity: int) -> None:
         rng = default_rng((seed, 0, identity))
@@ -93,13 +93,13 @@ def _tint(brightness: float, saturation: float, rng: Generator) -> _Tone:
     """Draw a hue and return its colour of this brightness."""
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, 1.0)
     peak = brightness / (0.3 * red + 0.59 * green + 0.11 * blue)
-    purity = min(1.0, (255 - brightness) / max(1e-6, peak - brightness))  # less of it, rather than of the brightness
+    purity = min(1.0, (255 - brightness) / max(1e-6, peak - brightness))  # reduced, rather than the brightness
     red, green, blue = (brightness + purity * (peak * channel - brightness) for channel in (red, green, blue))
     return red, green, blue
 
 
 def _pick(rng: Generator, **weights: int) -> str:
-    """Draw one of the names, as often as its weight says."""
+    """Draw one of the names with a probability in proportion to its weight."""
     names = [name for name, weight in weights.items() for _ in range(weight)]
     return names[rng.integers(len(names))]
 
@@ -108,7 +108,7 @@ def _pick(rng: Generator, **weights: int) -> str:
 
 
 class _Canvas:
-    """A map of materials, finer than the image, on which one draws in metres from the feet up.
+    """Draw on a map of materials, finer than the image, in metres from the feet up.
 
     An image shows one metre by two. At ``yaw`` 0 the person faces the camera; ``swing`` is the angle of a step.
     """
@@ -322,7 +322,7 @@ _PATTERNS: dict[str, Callable[[Any, Any, int], Any]] = {
 }
 
 
-# Cameras: where a picture is taken, and what becomes of it.
+# Cameras: the scene, the light and the noise of a picture.
 
 
 def photograph(shot: Shot, size: tuple[int, int], difficulty: float, seed: int) -> NDArray[np.uint8]:
@@ -394,7 +394,7 @@ def _lamp(size: tuple[int, int], difficulty: float, rng: Generator) -> _Pixels:
 
 @lru_cache(maxsize=32)
 def _scene(seed: int, camera: int, infrared: bool, size: tuple[int, int]) -> _Pixels:
-    """Draw what a camera sees behind the people, (h, 4 w, 3)."""
+    """Draw the background of a camera, (h, 4 w, 3)."""
     rng = default_rng((seed, 3, camera))  # for both modalities: one camera looks at one place
     height, width = size[0], 4 * size[1]
 
