@@ -16,8 +16,8 @@ class BaselineLoss(nn.Module):
     """Add the metric losses of your choice to the identity loss of all images, from the output of a network.
 
     The identity loss is the mean over the images of both modalities, as in AGW, where MUN adds up the modalities. Each
-    infrared image may have several visible ones, such as CAJ's two views of an image: all the first views come before
-    all the second ones, with ``views.transpose(0, 1).flatten(0, 1)`` for views b 2 3 h w.
+    infrared image may have several visible ones, such as CAJ's two views, in the order of
+    ``torch.cat(views.unbind(1))`` for views b 2 3 h w: all first views, then all second ones.
 
     The output is any object with the fields ``visible``, ``infrared`` (b d), ``visible_logits`` and
     ``infrared_logits`` (b n); for ``identity_consistency`` also ``auxiliary_visible_logits`` and
