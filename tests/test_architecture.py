@@ -13,11 +13,11 @@ import vireid
 PACKAGE = Path(vireid.__file__).parent
 ROOT = PACKAGE.parent
 FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
-GROUND = {"vireid.modality", "vireid.distances", "vireid._checks"}
+GROUND = {"vireid.modality", "vireid.distances", "vireid._checks", "vireid._files"}
 DOORS = {
     "timm": {"models/backbone.py"},
-    "safetensors": {"models/checkpoints.py", "evaluation/index.py"},
-    "huggingface_hub": {"models/checkpoints.py"},
+    "safetensors": {"_files.py"},
+    "huggingface_hub": {"models/embedder.py"},
     "PIL": {"data/"},
     "torchvision": {"data/"},
     "scipy": {"data/"},
@@ -60,12 +60,30 @@ def test_imports_point_down(path):
                 assert library in sys.stdlib_module_names, f"losses need torch alone, not {library}"
 
 
+@pytest.mark.parametrize(
+    "path", [*FILES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("examples/*.py")], ids=lambda path: path.name
+)
+def test_private_names_stay_at_home(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            private = [
+                alias.name for alias in node.names if alias.name.startswith("_") and not alias.name.startswith("__")
+            ]
+            assert not private, f"{path.relative_to(ROOT)} imports {private} from {node.module}"
+
+
 def test_import_costs_little_more_than_torch():
     code = (
         "import sys, vireid, vireid.losses; print(*({'timm', 'torchvision', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_front_door_needs_no_further_import():
+    code = "import vireid; assert 'MUN' in dir(vireid); print(vireid.data.Record.__name__, vireid.MUN.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Record", "MUN"]
 
 
 def test_no_fact_twice_in_the_configuration():

@@ -3,11 +3,19 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from vireid.losses import IdentityAlignmentLoss, ModalityAlignmentLoss
-from vireid.modality import Modality
-
 if TYPE_CHECKING:
-    from vireid.models import MUN, AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, create_backbone
+    from vireid import data, evaluation, losses, models, visualization
+    from vireid.evaluation import evaluate
+    from vireid.losses import IdentityAlignmentLoss, ModalityAlignmentLoss
+    from vireid.modality import Modality
+    from vireid.models import (
+        MUN,
+        AuxiliaryGenerator,
+        CrossModalityLearner,
+        IntraModalityLearner,
+        TwoStreamEmbedder,
+        create_backbone,
+    )
 
 __version__ = "0.1.0.dev0"
 
@@ -19,12 +27,31 @@ __all__ = [
     "IntraModalityLearner",
     "Modality",
     "ModalityAlignmentLoss",
+    "TwoStreamEmbedder",
     "create_backbone",
+    "data",
+    "evaluate",
+    "evaluation",
+    "losses",
+    "models",
+    "visualization",
 ]
+
+_HOMES = {  # where a name is defined; it is imported, and timm or torchvision with it, when it is first asked for
+    "Modality": "vireid.modality",
+    "IdentityAlignmentLoss": "vireid.losses",
+    "ModalityAlignmentLoss": "vireid.losses",
+    "evaluate": "vireid.evaluation",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the networks, and timm with them, when one is first asked for."""
-    if name in __all__:
-        return getattr(importlib.import_module("vireid.models"), name)
-    raise AttributeError(f"module 'vireid' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'vireid' has no attribute {name!r}")
+    if name in {"data", "evaluation", "losses", "models", "visualization"}:
+        return importlib.import_module(f"vireid.{name}")
+    return getattr(importlib.import_module(_HOMES.get(name, "vireid.models")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
