@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.bad_input import case, choice, flag, integer, parameters, problems, size
 from tests.fake_cuda import run_on_fake_cuda
 from vireid.models import NonLocalBlock, TwoStreamBackbone, create_backbone
 
@@ -400,41 +399,3 @@ def test_unknown_modality():
     backbone = create_backbone("test_resnet", **SMALL)
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'infared'. Did you mean"):
         backbone.first_stages(torch.rand(1, 3, 96, 48), "infared")
-
-
-def create_named(backbone="test_resnet", **options):
-    """As the networks call it: errors say "backbone", the name of their argument."""
-    return create_backbone(backbone, **{**SMALL, **options})
-
-
-CASES = {
-    "create_backbone": case(
-        create_named,
-        backbone=[*choice("resnet5O"), "resnet50.nonsense"],
-        modality_specific_stages=integer(least=0, most=3),
-        pretrained=flag(),
-        checkpoint=[3, 2.5, [], {}, object(), "nowhere.pth", "."],
-        last_stride=[value for value in integer(least=1, most=2) if value is not None],
-        image_size=[*size(), (1, 1), (10**6, 10**6)],
-        non_local=["yes", 1, 2.5, [2], {"a": 1}, {0: 1}, {2: 0}, {2: 1.5}, {None: 1}, {9: 1}, None],
-    ),
-    "TwoStreamBackbone": case(
-        TwoStreamBackbone,
-        {"first_stages": nn.Identity(), "shared_stages": nn.Identity(), "cut_channels": 3, "out_channels": 3},
-        first_stages=[None, "resnet50", len, nn.Identity],
-        shared_stages=[None, "resnet50", len, nn.Identity],
-        cut_channels=integer(least=1),
-        out_channels=integer(least=1),
-    ),
-    "NonLocalBlock": case(
-        NonLocalBlock,
-        {"channels": 4},
-        channels=integer(least=1),
-        inter_channels=[value for value in integer(least=1) if value is not None],
-    ),
-}
-
-
-@pytest.mark.parametrize(("name", "argument"), parameters(CASES))
-def test_bad_input_is_refused_clearly(name, argument):
-    assert problems(CASES[name], argument) == []

@@ -130,6 +130,11 @@ def save_pretrained(**options):
         embedder.save_pretrained(**{"folder": folder} | options)
 
 
+def create_named_backbone(backbone="test_resnet", **options):
+    """As the networks call it: errors say "backbone", the name of their argument."""
+    return create_backbone(backbone, **{**SIZE, **options})
+
+
 CASES = {
     "IntraModalityLearner": case(
         IntraModalityLearner,
@@ -226,15 +231,14 @@ CASES = {
     ),
     "TwoStreamBackbone.forward": case(backbone, images, visible=NO_IMAGES, infrared=NO_IMAGES),
     "create_backbone": case(
-        lambda backbone="test_resnet", **options: create_backbone(backbone, **{**SIZE, **options}),
-        {},
-        backbone=[None, 3, [], {}, object(), True, b"resnet50", "", "resnet5O", "../resnet50"],
+        create_named_backbone,
+        backbone=[*choice("resnet5O"), "resnet50.nonsense", "../resnet50"],
         modality_specific_stages=integer(least=0, most=3),
         pretrained=flag(),
-        checkpoint=[3, [], {}, object(), b"x.pth", "nowhere.pth", "."],
-        last_stride=["1", 0, 3, 1.5, [], True, object()],
-        image_size=size(),
-        non_local=[None, "no", 3, [2], {0: 1}, {9: 1}, {2: 0}, {2: 1.5}, {"two": 2}],
+        checkpoint=[3, 2.5, [], {}, object(), b"x.pth", "nowhere.pth", "."],
+        last_stride=[value for value in integer(least=1, most=2) if value is not None],
+        image_size=[*size(), (1, 1), (10**6, 10**6)],
+        non_local=["yes", 1, 2.5, [2], {"a": 1}, {0: 1}, {2: 0}, {2: 1.5}, {None: 1}, {9: 1}, None],
     ),
     "TwoStreamEmbedder": case(
         TwoStreamEmbedder,

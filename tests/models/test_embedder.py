@@ -270,6 +270,15 @@ def test_a_failed_write_keeps_the_earlier_checkpoint(tmp_path, images, monkeypat
     torch.testing.assert_close(loaded.embed(images[0], "visible"), expected, rtol=0, atol=0)
 
 
+def test_weights_that_could_not_be_loaded_are_not_saved(tmp_path):
+    embedder = make()
+    with torch.no_grad():
+        embedder.neck.weight[3] = float("inf")
+    with pytest.raises(ValueError, match=r"model.safetensors\['neck.weight'\] must be finite, got"):
+        embedder.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_rights_are_those_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:

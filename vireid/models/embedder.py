@@ -150,6 +150,7 @@ class TwoStreamEmbedder(nn.Module):
 
         Raises:
             OSError: If the folder cannot be written to.
+            ValueError: If a weight is not finite.
             TypeError: If an argument has the wrong type.
         """
         check_type("folder", folder, (str, os.PathLike), "be a folder")
@@ -163,8 +164,9 @@ class TwoStreamEmbedder(nn.Module):
             "neck": _describe(self.neck),
             "preprocessing": self.preprocessing,
         }
-        folder = Path(folder)
-        save_tensors(folder / WEIGHTS, self.state_dict(), {})
+        folder, weights = Path(folder), self.state_dict()
+        _check_weights(self, weights)  # what could not be loaded is not saved
+        save_tensors(folder / WEIGHTS, weights, {})
         save_json(folder / CONFIG, config)
 
         def write_card(file: Path) -> None:
