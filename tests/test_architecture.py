@@ -17,7 +17,7 @@ GROUND = {"vireid.modality", "vireid.distances", "vireid._checks", "vireid._file
 DOORS = {
     "timm": {"models/backbone.py"},
     "safetensors": {"_files.py"},
-    "huggingface_hub": {"models/embedder.py"},
+    "huggingface_hub": {"models/embedder.py", "models/backbone.py"},
     "PIL": {"data/"},
     "torchvision": {"data/"},
     "scipy": {"data/"},
