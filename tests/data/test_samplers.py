@@ -81,6 +81,7 @@ def test_goes_on_in_the_middle_of_an_epoch(replicas):
         match=f"first_batch must be an integer of at least 0 and of at most {len(resumed)}, got {len(resumed) + 1}",
     ):
         resumed.set_epoch(1, len(resumed) + 1)
+    assert resumed.next_epoch == 3  # as it was
     with pytest.raises(ValueError, match="epoch must be an integer of at least 0, got -1"):
         resumed.set_epoch(-1)
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import pad
 from torchvision.transforms import v2
 
+from tests.fake_cuda import run_on_fake_cuda
 from vireid.data import (
     ChannelAdaptiveGray,
     ChannelErasing,
@@ -208,6 +209,13 @@ def test_presets_take_batches(modality, device):
     torch.testing.assert_close(
         create_test_transform((24, 12))(images)[5], create_test_transform((24, 12))(images[5]), rtol=0, atol=0.02
     )
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+@pytest.mark.parametrize("recipe", ["mun", "agw", "caj"])
+def test_batches_on_a_gpu_wait_for_no_device(modality, recipe):
+    transform = create_train_transform(modality, (24, 12), recipe=recipe)
+    run_on_fake_cuda(transform, torch.zeros(4, 3, 30, 20, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("transform", [ChannelExchange(1.0), ChannelAdaptiveGray(1.0), ChannelErasing(1.0)])

@@ -108,8 +108,9 @@ class CrossModalityIdentitySampler(Sampler[list[Pair]]):
             ValueError: If the epoch is negative or has no such batch.
             TypeError: If an argument is no integer.
         """
-        self.next_epoch = check_integer("epoch", epoch, least=0)
-        self.first_batch = check_integer("first_batch", first_batch, least=0, most=self.batches)
+        epoch = check_integer("epoch", epoch, least=0)
+        first_batch = check_integer("first_batch", first_batch, least=0, most=self.batches)
+        self.next_epoch, self.first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[list[Pair]]:
         """Yield the next epoch, counted from its first batch on: data loaders ask for more iterators than they use."""
