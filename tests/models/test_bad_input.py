@@ -48,14 +48,8 @@ NO_IMAGES = tensor(
     torch.ones(4, 3, 64, 32).byte(),
     torch.ones(4, 3, 64, 32, dtype=torch.complex64),
 )
-NO_FITTING_IMAGES = [
-    *NO_IMAGES,
-    torch.rand(4, 3, 96, 48),
-    torch.rand(4, 3, 32, 64),
-    torch.rand(4, 3, 64, 32, device="meta"),
-    torch.rand(4, 3, 64, 32).half(),
-    torch.rand(4, 3, 64, 32).double(),
-]
+NO_TYPED_IMAGES = [*NO_IMAGES, *(torch.rand(4, 3, 64, 32).to(other) for other in ("meta", torch.half, torch.double))]
+NO_FITTING_IMAGES = [*NO_TYPED_IMAGES, torch.rand(4, 3, 96, 48), torch.rand(4, 3, 32, 64)]
 NO_IDENTITIES = tensor(
     torch.rand(4),
     torch.tensor([0, 0, 1]),
@@ -204,19 +198,24 @@ CASES = {
     ),
     "NonLocalBlock.forward": case(NonLocalBlock(8), {}, feature_map=NO_MAP),
     "AuxiliaryBatchNorm": case(AuxiliaryBatchNorm, {}, module=[None, *NO_MODULE]),
-    "XModality.forward": case(XModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]),
+    "XModality.forward": case(
+        XModality(), images, visible=NO_TYPED_IMAGES, infrared=[*NO_TYPED_IMAGES, torch.rand(3, 3, 64, 32)]
+    ),
     "MixedModality": case(MixedModality, {}, weight=number(above=0, below=1), blend=choice("learnt")),
     "MixedModality.forward": case(
         MixedModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
     ),
     "SyncreticModality.forward": case(
-        SyncreticModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+        SyncreticModality(), images, visible=NO_TYPED_IMAGES, infrared=[*NO_TYPED_IMAGES, torch.rand(3, 3, 64, 32)]
     ),
     "MiddleModality.forward": case(
-        MiddleModality(), images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+        MiddleModality(), images, visible=NO_TYPED_IMAGES, infrared=[*NO_TYPED_IMAGES, torch.rand(3, 3, 64, 32)]
     ),
     "MiddleModality.middle_images": case(
-        MiddleModality().middle_images, images, visible=NO_IMAGES, infrared=[*NO_IMAGES, torch.rand(3, 3, 64, 32)]
+        MiddleModality().middle_images,
+        images,
+        visible=NO_TYPED_IMAGES,
+        infrared=[*NO_TYPED_IMAGES, torch.rand(3, 3, 64, 32)],
     ),
     "TwoStreamBackbone": case(
         TwoStreamBackbone,

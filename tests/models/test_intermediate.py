@@ -105,6 +105,12 @@ def test_a_maker_of_your_own_and_shared_statistics():
     torch.testing.assert_close(output.auxiliary_map, model.own_stages(0.25 * images[0] + 0.75 * images[1]))
 
 
+def test_a_maker_must_make_images():
+    model = IntermediateModalityNetwork(5, "test_resnet", maker=torch.nn.Bilinear(32, 32, 1), image_size=(64, 32))
+    with pytest.raises(ValueError, match=r"images of maker must be of size .* got \(64, 1\)"):
+        model(*torch.rand(2, 4, 3, 64, 32))
+
+
 def test_errors(pair):
     for make in ALL:
         with pytest.raises(ValueError, match=r"infrared must have the shape of visible, \(4, 3, 8, 6\), got \(2, 3"):

@@ -114,6 +114,10 @@ class TwoStreamEmbedder(nn.Module):
         pooled = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
         return nn.functional.normalize(self.neck(pooled) if feature == "bn" else pooled)
 
+    def extra_repr(self) -> str:
+        """Return the preprocessing, for ``print``."""
+        return f"preprocessing={self.preprocessing}"
+
     def check_images(self, argument: str, images: Tensor) -> None:
         """Require images of the size in ``preprocessing``, on the device and of the type of the weights.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_image_batch, check_number, require
+from vireid._checks import check_choice, check_image_batch, check_like_weights, check_number, require
 from vireid.modality import Modality
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import TwoStreamEmbedder
@@ -90,12 +90,17 @@ class IntermediateModalityNetwork(nn.Module):
         visible_map = first_stages(visible, Modality.VISIBLE)
         infrared_map = first_stages(infrared, Modality.INFRARED)
         images = self.maker(visible, infrared)
+        self.embedder.check_images("images of maker", images)
         made_map = first_stages(images, self.stages) if self.own_stages is None else self.own_stages(images)
         return self.mun.forward_maps(visible_map, infrared_map, made_map)
 
     def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
         """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
         return self.embedder.embed(images, modality, feature=feature)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for ``print``."""
+        return f"stages={self.stages!r}"
 
     @property
     def embedder(self) -> TwoStreamEmbedder:
@@ -140,7 +145,7 @@ class XModality(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
         """Compute x^a from x^v; the infrared images are not used."""
-        _check_pairs(visible, infrared)
+        _check_pairs(self, visible, infrared)
         made: Tensor = self.network(visible)
         return made
 
@@ -182,7 +187,7 @@ class MixedModality(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
         """Compute λ x^v + (1 − λ) x^r."""
-        _check_pairs(visible, infrared)
+        _check_pairs(self, visible, infrared)
         weight: Tensor | float = self.weight
         if self.blend == "learned":
             weight = self.logit.sigmoid()
@@ -224,7 +229,7 @@ class SyncreticModality(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
         """Compute x^a from x^v and x^r."""
-        _check_pairs(visible, infrared)
+        _check_pairs(self, visible, infrared)
         encoded = torch.cat([self.visible_encoder(visible), self.infrared_encoder(infrared)], dim=1)  # b 2 h w
         made: Tensor = self.decoder(encoded)
         return made
@@ -261,7 +266,7 @@ class MiddleModality(nn.Module):
 
     def middle_images(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """Compute m^v and m^r, b 3 h w each, from x^v and x^r."""
-        _check_pairs(visible, infrared)
+        _check_pairs(self, visible, infrared)
         return self.decoder(self.visible_encoder(visible)), self.decoder(self.infrared_encoder(infrared))
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
@@ -282,8 +287,11 @@ def _to_gray() -> nn.Conv2d:
     return convolution
 
 
-def _check_pairs(visible: Tensor, infrared: Tensor) -> None:
+def _check_pairs(maker: nn.Module, visible: Tensor, infrared: Tensor) -> None:
     check_image_batch("visible", visible)
     check_image_batch("infrared", infrared)
     same = visible.shape == infrared.shape
     require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
+    weight = next(maker.parameters(), visible)
+    check_like_weights("visible", visible, weight)
+    check_like_weights("infrared", infrared, weight)
