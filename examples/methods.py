@@ -221,18 +221,19 @@ def settings_of(args):
 
 
 def open_dataset(args, *, report):
-    """Open the data set of train.py's options, generate it if there is none, and report what it holds; and where it is."""
-    size, trials = tuple(args.image_size), {"trial": int(args.trial)} if args.dataset == "regdb" else {}
+    """Open the data set of train.py's options, generated if there is none; return it, its protocols and notes of it."""
+    size, trial = tuple(args.image_size), int(args.trial) if args.dataset == "regdb" else None
     root = args.root or Path("data") / f"synthetic-{args.dataset}-{size[0]}x{size[1]}"
     if args.root is None and not root.exists():
         METHODS[args.method].network(2, args.backbone, image_size=size)  # a mistake is told before data are generated
         print(f"Generating a synthetic data set in {root} …")
         vireid.data.generate_synthetic(root, args.dataset, size=size)
-    dataset = vireid.data.create_dataset(args.dataset, root, **trials)
+    dataset = vireid.data.create_dataset(args.dataset, root, trial=trial)
     if report:
         vireid.data.check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
         print(vireid.data.check_dataset(dataset), f"fingerprint of the data: {dataset.fingerprint()}", sep="\n")
-    return dataset, {"dataset": args.dataset, "root": str(root), **trials}
+    protocols = vireid.evaluation.create_protocols(args.dataset, trial=trial, trained_on=trial)
+    return dataset, protocols, {"dataset": args.dataset, "root": str(root), "trial": trial}
 
 
 def open_test_data(args, notes):
@@ -244,7 +245,7 @@ def open_test_data(args, notes):
             raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
     if name != "regdb":
         return name, vireid.data.create_dataset(name, root), {}
-    trained_on = notes.get("trial", args.trained_on) if notes.get("dataset", name) == name else args.trial or 1
+    trained_on = notes.get("trial") or args.trained_on if notes.get("dataset", name) == name else args.trial or 1
     if trained_on is None:
         raise ValueError("trained_on must be given: the network does not say which trial of RegDB it has seen.")
     trial = args.trial or trained_on

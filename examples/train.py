@@ -45,7 +45,7 @@ def build(args, accelerator):
     method, size = METHODS[args.method], tuple(args.image_size)
     transforms = [data.create_train_transform(m, size, recipe=args.recipe) for m in ("visible", "infrared")]
     with accelerator.main_process_first():
-        dataset, notes = open_dataset(args, report=accelerator.is_main_process)
+        dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
     pairs = data.PairedImages(dataset.train, *transforms)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -74,11 +74,11 @@ def build(args, accelerator):
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min(1, (i + 1) / rise) * 0.1 ** sum(i >= fall for fall in falls)
     )
-    network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    network |= {"num_identities": pairs.num_identities}  # methods.load rebuilds the network from these
-    run = SimpleNamespace(accelerator=accelerator, dataset=dataset, batches=batches, plain=step, schedule=schedule)
+    run = SimpleNamespace(accelerator=accelerator, dataset=dataset, protocols=protocols, batches=batches, plain=step)
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
-    run.network, run.output, run.history, run.results = network, args.output, [], {}
+    run.schedule, run.output, run.history, run.results = schedule, args.output, [], {}
+    run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
+    run.network |= {"num_identities": pairs.num_identities}  # methods.load rebuilds the network from these
     return run
 
 
@@ -104,8 +104,6 @@ def fit(args, accelerator, watch):
     """Train and evaluate one network; return the results of the last epoch by protocol."""
     run, main = build(args, accelerator), accelerator.is_main_process
     images = run.dataset.test_images(data.create_test_transform(**run.plain.model.preprocessing))
-    trials = {name: int(args.trial) for name in ("trial", "trained_on")} if args.dataset == "regdb" else {}
-    protocols = evaluation.create_protocols(args.dataset, **trials)
     settings = settings_of(args) | {"processes": str(accelerator.num_processes), "data": run.dataset.fingerprint()}
     last, best, length, finished = run.output / "last.pt", run.output / "best", len(run.batches), 0
     with models.lock_folder(run.output) if main else nullcontext():
@@ -120,9 +118,8 @@ def fit(args, accelerator, watch):
         for epoch in range(finished, args.epochs + 1):  # counted by what is finished: 0 is the untrained network
             broadcast([*run.plain.buffers()])  # each process has its own statistics since the last step
             iteration, state = str(epoch * length), {**run.network, "plain": run.plain.state_dict()}
-            due = epoch == args.epochs or epoch % args.evaluate_every == 0
-            if due and (repair or iteration not in run.results):
-                results = evaluation.evaluate(run.plain.model, images, protocols, workers=args.workers)
+            if (epoch == args.epochs or epoch % args.evaluate_every == 0) and (repair or iteration not in run.results):
+                results = evaluation.evaluate(run.plain.model, images, run.protocols, workers=args.workers)
                 run.results[iteration] = {name: result.to_dict() for name, result in results.items()}
                 quality = [next(iter(of_epoch.values()))["mean"]["mAP"] for of_epoch in run.results.values()]
                 if main and (repair or quality[-1] == max(quality)):
@@ -178,10 +175,8 @@ def report(run, settings):
         for name, result in run.results[i].items()
     }
     people = len({record.identity for record in run.dataset.test_visible})
-    chance = f"{people} unseen identities: rank-1 by chance is about {100 / people:.1f} %."
-    print(
-        f"\n{evaluation.format_results(rows)}\n{chance}\n{run.output} holds {', '.join(sorted(os.listdir(run.output)))}."
-    )
+    print(f"\n{evaluation.format_results(rows)}\n{people} unseen identities: rank-1 by chance is {100 / people:.1f} %.")
+    print(f"{run.output} holds {', '.join(sorted(path.name for path in run.output.glob('[!.]*')))}.")
 
 
 def main(args, watch=lambda run, epoch: None):
@@ -191,10 +186,8 @@ def main(args, watch=lambda run, epoch: None):
     if args.trial != "all":
         fit(args, accelerator, watch)
     else:
-        trials = []
-        for trial in range(1, 11):
-            changed = {"trial": trial, "output": args.output / f"trial-{trial}"}
-            trials.append(fit(SimpleNamespace(**{**vars(args), **changed}), accelerator, watch))
+        changes = [{"trial": trial, "output": args.output / f"trial-{trial}"} for trial in range(1, 11)]
+        trials = [fit(SimpleNamespace(**{**vars(args), **change}), accelerator, watch) for change in changes]
         means = {name: evaluation.RetrievalResult.average([trial[name] for trial in trials]) for name in trials[0]}
         accelerator.print(f"\nall trials\n{evaluation.format_results(means)}")
         if accelerator.is_main_process:
