@@ -1,14 +1,19 @@
+import functools
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vireid import MUN
+from vireid._files import save_tensors
 from vireid.evaluation import EmbeddingSet, extract_embeddings
 
 
@@ -269,3 +274,179 @@ def test_selection():
         assert torch.equal(part.embeddings, torch.eye(3)[chosen])
         assert torch.equal(part.cameras - part.identities, torch.tensor([5, 5]))
         assert (part.modality, part.feature) == ("visible", "mine")
+
+
+# Any function that embeds
+
+
+def test_any_function_embeds():
+    model = Model().eval()
+    expected = extract_embeddings(model, images_of(5), "infrared").embeddings
+
+    class Foreign(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = model
+
+        def forward(self, images, modality):
+            return self.network.embed(images, modality)
+
+    for embed, name in [
+        (model.embed, "Model.embed"),
+        (lambda images, modality: 1 * model.embed(images, modality), "test_any_function_embeds.<locals>.<lambda>"),
+        (functools.partial(model.embed), "partial"),
+        (nn.DataParallel(Foreign()), "DataParallel"),
+    ]:
+        result = extract_embeddings(embed, images_of(5), "infrared")
+        assert torch.equal(result.embeddings, expected)
+        assert result.feature == name
+    model.train()
+    for method in (model.embed, functools.partial(model.embed)):
+        model.notes.modes.clear()
+        extract_embeddings(method, images_of(2), "visible")
+        assert model.notes.modes == [(False, False, False)]
+        assert model.training
+
+
+def test_arrays_become_tensors():
+    rows = EmbeddingSet(np.eye(3, dtype=np.float32), np.arange(3, dtype=np.uint16), np.arange(3), "visible")
+    rows.check("query")
+    assert rows._replace(cameras=np.array([4, 5, 6])).select(np.array([2, 0])).cameras.tolist() == [6, 4]
+    with pytest.raises(ValueError, match="rows must be rows of a set of 3"):
+        rows.select(torch.tensor([3]))
+
+
+# What the cache tells apart
+
+
+class Wrapper:
+    def __init__(self, network, scale=1.0):
+        self.network, self.scale = network, scale
+
+    def embed(self, images, modality):
+        return self.scale * self.network.embed(images, modality)
+
+
+class Power(nn.Module):
+    """A network with an argument that is no parameter and is not printed."""
+
+    def __init__(self, p=1.0):
+        super().__init__()
+        self.p = p
+
+    def embed(self, images, modality, *, feature="bn"):
+        return images.mean((2, 3)) ** self.p * (1 if feature == "bn" else 2)
+
+
+def pairs_to_tell_apart():
+    network, other = Power(), Power(2.0)
+    return {
+        "argument": (network, other),
+        "feature": (network.embed, functools.partial(network.embed, feature="pool")),
+        "features": tuple(functools.partial(network.embed, feature=name) for name in ("bn", "pool")),
+        "wrapper": (Wrapper(network), Wrapper(network, 2.0)),
+        "wrapped": (Wrapper(network), Wrapper(other)),
+        "function": (lambda x, m: x.mean((2, 3)), lambda x, m: x.amax((2, 3)) + 1),
+        "constant": (lambda x, m: 2 * x.mean((2, 3)), lambda x, m: 3 * x.mean((2, 3))),
+        "closure": tuple((lambda x, m, net=net: net.embed(x, m)) for net in (network, other)),
+        "cell": (lambda x, m: 1 * network.embed(x, m), lambda x, m: 1 * other.embed(x, m)),
+        "buffer": (Wrapper(network, torch.ones(3)), Wrapper(network, torch.tensor([1.0, 2.0, 1.0]))),
+    }
+
+
+@pytest.mark.parametrize("pair", pairs_to_tell_apart())
+def test_cache_tells_models_apart_and_finds_them_again(tmp_path, pair):
+    images = Fingerprinted(images_of(4))
+    for model in pairs_to_tell_apart()[pair]:
+        expected = extract_embeddings(model, images, "visible").embeddings
+        assert torch.equal(extract_embeddings(model, images, "visible", cache=tmp_path).embeddings, expected)
+    assert len(list(tmp_path.iterdir())) == 2
+    for model in pairs_to_tell_apart()[pair]:
+        extract_embeddings(model, images, "visible", cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+FOUND_AGAIN = """
+    import sys
+    from tests.evaluation.test_extraction import Fingerprinted, Model, images_of
+    from vireid.evaluation import extract_embeddings
+
+    model = Model()
+    extract_embeddings(model, Fingerprinted(images_of(4)), "visible", cache=sys.argv[1])
+    extract_embeddings(lambda x, m: model.embed(x, m), Fingerprinted(images_of(4)), "visible", cache=sys.argv[1])
+"""
+
+
+def test_cache_is_found_by_other_processes(tmp_path):
+    (tmp_path / "extract.py").write_text(textwrap.dedent(FOUND_AGAIN))
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, str(tmp_path / "extract.py"), str(tmp_path / "cache")]
+        subprocess.run(command, env=environment, check=True)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_unknown_state_asks_for_a_fingerprint(tmp_path):
+    model = Wrapper(Model())
+    model.lock = threading.Lock()
+    with pytest.raises(
+        TypeError, match=r"model must consist of .* cache, got 'lock'. Give it a method fingerprint\(\)"
+    ):
+        extract_embeddings(model, Fingerprinted(images_of(2)), "visible", cache=tmp_path)
+    model.fingerprint = lambda: "version 1"
+    extract_embeddings(model, Fingerprinted(images_of(2)), "visible", cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda embeddings, identities, cameras: (embeddings[:2], identities[:2], cameras[:2]),
+        lambda embeddings, identities, cameras: (embeddings.double(), identities, cameras),
+        lambda embeddings, identities, cameras: (embeddings * torch.nan, identities, cameras),
+        lambda embeddings, identities, cameras: (embeddings, identities.float(), cameras),
+        lambda embeddings, identities, cameras: (embeddings, identities, cameras[:1]),
+        lambda embeddings, identities, cameras: (embeddings[0], identities, cameras),
+    ],
+)
+def test_parts_that_do_not_fit_are_made_anew(tmp_path, damage):
+    images, model = Fingerprinted(images_of(4)), Counted()
+    expected = extract_embeddings(model, images, "visible", cache=tmp_path)
+    (kept,) = tmp_path.rglob("*.safetensors")
+    save_tensors(kept, dict(zip(("embeddings", "identities", "cameras"), damage(*expected[:3]), strict=True)), {})
+    result = extract_embeddings(model, images, "visible", cache=tmp_path)
+    assert torch.equal(result.embeddings, expected.embeddings)
+    assert model.notes.seen == 8
+
+
+def test_flipped_bits_are_seen(tmp_path):
+    images, model = Fingerprinted(images_of(4)), Counted()
+    expected = extract_embeddings(model, images, "visible", cache=tmp_path)
+    (kept,) = tmp_path.rglob("*.safetensors")
+    whole = kept.read_bytes()
+    for place in range(0, len(whole), 7):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        result = extract_embeddings(model, images, "visible", cache=tmp_path)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(result[:3], expected[:3]))
+
+
+def test_full_disk_costs_the_cache_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("vireid.evaluation.extraction._PART", 2)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vireid.evaluation.cache.save_tensors", full)
+    with pytest.warns(UserWarning, match="computed, but not kept in the cache: .*No space left on device") as told:
+        result = extract_embeddings(Model(), Fingerprinted(images_of(6)), "visible", cache=tmp_path)
+    assert len(told) == 1
+    assert result.identities.tolist() == list(range(6))
+
+
+class Killed(list):
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_worker_is_told():
+    with pytest.raises(RuntimeError, match="A process that loads images was killed. Memory or shared memory ran out"):
+        extract_embeddings(Model(), Killed(images_of(3)), "visible", workers=1)

@@ -525,3 +525,213 @@ def test_order_of_the_images_does_not_matter():
     )
     torch.testing.assert_close(result.cmc, other.cmc)
     torch.testing.assert_close(result.mAP, other.mAP)
+
+
+# Sets in any order, of arrays, or distances alone
+
+
+def cases_of_protocols():
+    """Protocols with the sets that they take: the queries and the gallery."""
+    sysu = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    visible, infrared = two_modalities([1], [2])
+    llcm_visible, llcm_infrared = two_modalities([1, 2, 3], [1, 2, 4], images=4)
+    permutations = {(c, i): np.array([[2, 0, 1], [1, 2, 0]]) for c in (1, 2, 4, 5) for i in range(12)}
+    return {
+        "sysu": (SYSUMM01Protocol(), *sysu),
+        "official": (SYSUMM01Protocol("indoor", gallery="official", permutations=permutations, trials=2), *sysu),
+        "regdb": (RegDBProtocol("visible", trial=1, trained_on=1), visible, infrared),
+        "llcm": (LLCMProtocol("infrared", trials=3), llcm_infrared, llcm_visible),
+        "swapped": (LLCMProtocol("visible", convention="swapped", trials=3), llcm_visible, llcm_infrared),
+    }
+
+
+def assert_same(result, expected):
+    assert torch.equal(result.cmc, expected.cmc)
+    assert torch.equal(result.mAP, expected.mAP)
+    assert torch.equal(result.mINP, expected.mINP)
+    assert result.valid_queries == expected.valid_queries
+
+
+@pytest.mark.parametrize("name", cases_of_protocols())
+def test_sets_come_in_any_order_and_as_arrays(name):
+    protocol, query, gallery = cases_of_protocols()[name]
+    expected = protocol.evaluate(query, gallery)
+    assert_same(protocol.evaluate(gallery, query), expected)
+    arrays = [EmbeddingSet(*(x.numpy() for x in part[:3]), part.modality) for part in (query, gallery)]
+    assert_same(protocol.evaluate(*arrays), expected)
+    for ranking in (protocol.rank(query, gallery, trial=0), protocol.rank(gallery, query, trial=0)):
+        first = ranking.correct[:, 0].sum().double() / expected.valid_queries[0]
+        assert protocol.evaluate_trial(gallery, query).cmc[0] == first
+        sides = {query.modality: query, gallery.modality: gallery}
+        searching, searched = sides[ranking.query_modality.value], sides[ranking.gallery_modality.value]
+        same = searched.identities[ranking.rows] == searching.identities[ranking.queries, None]
+        assert torch.equal(ranking.correct, same & (ranking.rows >= 0))
+        assert (ranking.distances.diff(dim=1) >= 0).logical_or(ranking.rows[:, 1:] < 0).all()
+
+
+@pytest.mark.parametrize("name", cases_of_protocols())
+@pytest.mark.parametrize("convert", [torch.Tensor.numpy, torch.Tensor.clone])
+def test_given_distances_give_the_same_numbers(name, convert):
+    protocol, query, gallery = cases_of_protocols()[name]
+    x, y = (torch.nn.functional.normalize(part.embeddings.double()) for part in (query, gallery))
+    labels = (query.identities, gallery.identities, query.cameras, gallery.cameras)
+    result = protocol.evaluate_distances(convert(1 - x @ y.T), *map(convert, labels), feature="mine")
+    assert_same(result, protocol.evaluate(query, gallery))
+    assert (result.settings["distance"], result.settings["feature"]) == ("given", "mine")
+    assert result.protocol.endswith(", given distances")
+    if name == "regdb":
+        assert_same(protocol.evaluate_distances(1 - x @ y.T, *labels[:2]), result)
+    else:
+        with pytest.raises(TypeError, match="query_cameras must be given for this protocol, got None"):
+            protocol.evaluate_distances(1 - x @ y.T, *labels[:2])
+    with pytest.raises(ValueError, match=r"gallery_identities must have shape \(\d+,\), .*, got \(3,\)"):
+        protocol.evaluate_distances(1 - x @ y.T, labels[0], labels[1][:3], *labels[2:])
+
+
+def test_swapped_convention_takes_images_in_any_order_of_the_set():
+    # One infrared image per identity and camera: as many draws as images, in an order that is not that of the set.
+    visible, infrared = two_modalities([1, 2, 3], [1, 2, 4], images=1)
+    order = torch.randperm(len(infrared.identities), generator=torch.Generator().manual_seed(0))
+    protocol = LLCMProtocol("visible", convention="swapped", trials=1)
+    expected = protocol.evaluate(visible, infrared)
+    torch.testing.assert_close(protocol.evaluate(visible, infrared.select(order)).mAP, expected.mAP)
+
+
+# Ties
+
+
+def integer_sets(seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [torch.from_numpy(rng.integers(0, 4, (count, 6))).double() for count in (40, 80)]
+    labels = [torch.from_numpy(rng.integers(0, 9, count)) for count in (40, 80)]
+    cameras = [torch.ones(count, dtype=torch.long) for count in (40, 80)]
+    return [EmbeddingSet(*x, m) for *x, m in zip(rows, labels, cameras, ("visible", "infrared"), strict=True)]
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "dot"])
+def test_distances_of_integers_keep_their_ties(distance):
+    query, gallery = integer_sets()
+    x, y = query.embeddings[:, None], gallery.embeddings
+    true = (x - y).square().sum(2) if distance == "euclidean" else -(x * y).sum(2)
+    ranking = RegDBProtocol("visible", trial=1, trained_on=1, distance=distance).rank(query, gallery, k=80)
+    assert ranking.rows.tolist() == true.sort(dim=1, stable=True).indices.tolist()
+    found = true.gather(1, ranking.rows)
+    assert ranking.distances.tolist() == (found.sqrt() if distance == "euclidean" else found).tolist()
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "dot"])
+def test_equal_images_rank_in_the_order_of_the_gallery(distance):
+    generator = torch.Generator().manual_seed(0)
+    query, few = torch.randn(7, 511, generator=generator), torch.randn(19, 511, generator=generator)
+    copies = torch.randint(19, (57,), generator=generator)
+    sets = [
+        EmbeddingSet(rows, torch.arange(len(rows)) % 5, torch.ones(len(rows), dtype=torch.long), modality)
+        for rows, modality in ((query, "visible"), (few[copies], "infrared"))
+    ]
+    ranking = RegDBProtocol("visible", trial=1, trained_on=1, distance=distance).rank(*sets, k=57)
+    for row in ranking.rows:
+        for image in range(19):
+            places = row[copies[row] == image]
+            assert (places.diff() > 0).all()
+
+
+def test_small_distances_do_not_tie():
+    far = torch.full((1, 3), 1.0, dtype=torch.float64)
+    steps = torch.tensor([5, 3, 1, 4, 2], dtype=torch.float64)[:, None] * 1e-9
+    query = EmbeddingSet(far, torch.tensor([1]), torch.tensor([1]), "visible")
+    gallery = EmbeddingSet(far + steps, torch.tensor([1, 2, 3, 4, 5]), torch.ones(5, dtype=torch.long), "infrared")
+    protocol = RegDBProtocol("visible", trial=1, trained_on=1, distance="euclidean")
+    assert protocol.rank(query, gallery, k=5).rows.tolist() == [[2, 4, 1, 3, 0]]
+
+
+def test_official_galleries_are_camera_major_and_those_of_agw_identity_major():
+    identities, cameras = torch.tensor([2, 1, 2, 1]), torch.tensor([1, 1, 4, 4])
+    permutations = {(c, i): np.array([[0]]) for c in (1, 4) for i in (1, 2)}
+    official = SYSUMM01Protocol(gallery="official", permutations=permutations, trials=1)
+    assert official.galleries(identities, cameras)[0].tolist() == [1, 0, 3, 2]
+    assert SYSUMM01Protocol(trials=1).galleries(identities, cameras)[0].tolist() == [1, 3, 0, 2]
+
+
+# Senseless embeddings and options
+
+
+def test_embeddings_without_a_length_are_refused():
+    visible, infrared = two_modalities([1], [2])
+    nothing = visible._replace(embeddings=torch.zeros_like(visible.embeddings))
+    one = visible._replace(embeddings=visible.embeddings.index_fill(0, torch.tensor(3), 0.0))
+    for distance in ("cosine", "euclidean", "dot"):
+        protocol = RegDBProtocol("visible", trial=1, trained_on=1, distance=distance)
+        with pytest.raises(ValueError, match="query.embeddings must not be all zero, got 'zeros'"):
+            protocol.evaluate(nothing, infrared)
+        if distance == "cosine":
+            with pytest.raises(
+                ValueError, match=r"query.embeddings\[3\] must have a length of at least 1e-12 .*, got 0"
+            ):
+                protocol.evaluate(one, infrared)
+        else:
+            assert protocol.evaluate(one, infrared).mAP.isfinite().all()
+
+
+PERMUTATIONS = {(c, i): np.tile(np.arange(3), (10, 1)) for c in (1, 2, 4, 5) for i in range(12)}
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "changed"),
+    [
+        ("regdb", {"trial": 3, "trained_on": 3}, {"trial": 4, "trained_on": 4}),
+        ("regdb", {"trial": 3, "trained_on": 3}, {"trained_on": 4, "allow_other_trial": True}),
+        ("sysu", {}, {"gallery": "official", "permutations": PERMUTATIONS}),
+        ("sysu", {"gallery": "official", "permutations": PERMUTATIONS}, {"shots": 2}),
+        ("sysu", {"gallery": "official", "permutations": PERMUTATIONS}, {"permutations": {**PERMUTATIONS, (1, 0): 0}}),
+        *((name, base, {"distance": "euclidean"}) for name, base in (("sysu", {}), ("llcm", {}))),
+        ("llcm", {}, {"reranking": KReciprocalReranking(k1=5, k2=2)}),
+        ("regdb", {"trial": 3, "trained_on": 3}, {"reranking": KReciprocalReranking(k1=5, k2=2), "distance": "dot"}),
+    ],
+)
+def test_every_argument_of_create_protocols_changes_something(name, base, changed):
+    def describe(**options):
+        return {
+            key: (str(p), p.settings(), repr(getattr(p, "permutations", None)))
+            for key, p in create_protocols(name, **options).items()
+        }
+
+    before, after = describe(**base), describe(**{**base, **changed})
+    assert before.keys() == after.keys()
+    assert all(before[key] != after[key] for key in before)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sysu", {"trial": 1}, "trial must be left at None for 'sysu', got 1. Only 'regdb' has it."),
+        ("llcm", {"allow_other_trial": True}, "allow_other_trial must be left at False for 'llcm', got True"),
+        (
+            "regdb",
+            {"trial": 1, "trained_on": 1, "shots": 10},
+            "shots must be left at 1 for 'regdb', got 10. Only 'sysu'",
+        ),
+        ("llcm", {"gallery": "official"}, "gallery must be left at 'agw' for 'llcm', got 'official'"),
+    ],
+)
+def test_options_of_another_data_set_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        create_protocols(name, **options)
+
+
+# Draws of corrupted images
+
+
+def test_corrupted_protocol_has_the_methods_of_the_others():
+    query, draws = embedding_set(0, [3, 6]), [embedding_set(seed, [1, 2, 4, 5]) for seed in range(1, 4)]
+    protocol = CorruptedProtocol(SYSUMM01Protocol(), draws=3)
+    result = protocol.evaluate(query, draws)
+    assert_same(protocol.evaluate(draws, query), result)
+    assert protocol.evaluate_trial(query, iter(draws), 2).mAP == result.mAP[2]
+    expected = SYSUMM01Protocol().rank(query, draws[1], trial=1, k=4)
+    assert protocol.rank(query, draws, trial=1, k=4).rows.tolist() == expected.rows.tolist()
+    with pytest.raises(TypeError, match="gallery must be an iterable of EmbeddingSet, one for each draw, got 'Embed"):
+        protocol.evaluate(query, draws[0])
+    with pytest.raises(TypeError, match="query must be the EmbeddingSet of the infrared images"):
+        protocol.evaluate(draws, draws)
+    with pytest.raises(ValueError, match="gallery must hold a set for draw 2, got 'fewer'"):
+        protocol.rank(query, draws[:2], trial=2)

@@ -81,3 +81,23 @@ def test_errors():
         KReciprocalReranking(k1=2)(rows, rows[:, :3])
     with pytest.raises(TypeError, match="queries must be floating point, got torch.int64"):
         KReciprocalReranking(k1=2)(rows.long(), rows.long())
+
+
+def test_many_equal_images_give_numbers():
+    rows = torch.eye(4).repeat(12, 1)  # more copies of an image than it may have neighbours
+    for k1 in (3, 8):
+        assert KReciprocalReranking(k1=k1, k2=2)(rows[:8], rows[8:]).isfinite().all()
+
+
+def test_senseless_embeddings_are_refused():
+    rows = torch.rand(6, 3)
+    broken = rows.clone()
+    broken[4, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"queries\[4\] must be finite, got nan"):
+        KReciprocalReranking(k1=2)(broken, rows)
+    with pytest.raises(ValueError, match=r"gallery\[4\] must be finite, got nan"):
+        KReciprocalReranking(k1=2)(rows, broken)
+    with pytest.raises(
+        ValueError, match="gallery must hold an image that differs from the queries, got '12 equal embed"
+    ):
+        KReciprocalReranking(k1=2)(torch.ones(6, 3), torch.ones(6, 3))

@@ -32,6 +32,7 @@ class CorruptedProtocol:
         TypeError: If an argument has another type.
 
     Example:
+        >>> import torch
         >>> from vireid.evaluation import EmbeddingSet, RegDBProtocol
         >>> rows, identities = torch.eye(2), torch.tensor([1, 2])
         >>> visible = EmbeddingSet(rows, identities, torch.tensor([1, 1]), "visible")
@@ -66,7 +67,7 @@ class CorruptedProtocol:
         """
         name, drawn, infrared = self._sides(query, gallery)
         metrics = [
-            self.protocol.evaluate_trial(visible, infrared, draw % self.protocol.trials)
+            self.protocol.evaluate_trial(*_in_order(name, visible, infrared), draw % self.protocol.trials)
             for draw, visible in enumerate(islice(drawn, self.draws))
         ]
         require(len(metrics) == self.draws, name, f"hold a set for each of {self.draws} draws", len(metrics))
@@ -85,8 +86,8 @@ class CorruptedProtocol:
             ValueError: As for :meth:`evaluate`, or if there is no such draw.
             TypeError: As for :meth:`evaluate`.
         """
-        visible, infrared = self._draw(query, gallery, trial)
-        return self.protocol.evaluate_trial(visible, infrared, trial % self.protocol.trials)
+        pair = self._draw(query, gallery, trial)
+        return self.protocol.evaluate_trial(*pair, trial % self.protocol.trials)
 
     def rank(self, query: Sets, gallery: Sets, *, trial: int = 0, k: int = 10) -> Ranking:
         """Return the first ``k`` gallery images of every query in one draw, nearest first.
@@ -101,8 +102,8 @@ class CorruptedProtocol:
             ValueError: As for :meth:`evaluate`, if there is no such draw, or if ``k`` is less than 1.
             TypeError: As for :meth:`evaluate`.
         """
-        visible, infrared = self._draw(query, gallery, trial)
-        return self.protocol.rank(visible, infrared, trial=trial % self.protocol.trials, k=k)
+        pair = self._draw(query, gallery, trial)
+        return self.protocol.rank(*pair, trial=trial % self.protocol.trials, k=k)
 
     def __str__(self) -> str:
         return f"Corrupted {self.protocol}, draws × {self.draws}"
@@ -126,4 +127,9 @@ class CorruptedProtocol:
         name, drawn, infrared = self._sides(query, gallery)
         visible = list(islice(drawn, trial, trial + 1))
         require(len(visible) == 1, name, f"hold a set for draw {trial}", "fewer")
-        return visible[0], infrared
+        return _in_order(name, visible[0], infrared)
+
+
+def _in_order(name: str, visible: EmbeddingSet, infrared: EmbeddingSet) -> tuple[EmbeddingSet, EmbeddingSet]:
+    """Return the two sets in the order of the arguments, of which ``name`` holds the visible one, for errors."""
+    return (visible, infrared) if name == "query" else (infrared, visible)

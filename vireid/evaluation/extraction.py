@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -184,7 +185,8 @@ def extract_embeddings(
     check_type("autocast", autocast, (torch.dtype, type(None)), "be a torch.dtype or None")
     check_flags(progress=progress)
     mine = _share_of_process(images)
-    network = getattr(model, "__self__", model)  # of a bound method
+    function = model.func if isinstance(model, functools.partial) else model
+    network = getattr(function, "__self__", model)  # of a bound method
     device = _device(device, network)
     feature = _describe(model, flip, autocast)
     kept = None if cache is None else EmbeddingCache(cache, model, images, f"{modality.value}, {feature}")

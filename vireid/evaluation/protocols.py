@@ -354,6 +354,7 @@ def _group(
     labels = []
     for argument, values in (("identities", identities), ("cameras", cameras)):
         labels.append(to_tensor(argument, values, "be integers"))
+        require(labels[-1].dim() == 1, argument, "have one dimension", tuple(labels[-1].shape))
         check_identities(argument, labels[-1], labels[0])
     groups: dict[tuple[int, int], list[int]] = {}
     for row, (identity, camera) in enumerate(zip(*(x.tolist() for x in labels), strict=True)):

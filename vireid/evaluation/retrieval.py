@@ -158,6 +158,7 @@ class RetrievalProtocol:
                 gallery cannot be drawn, no query has a match, or the protocol re-ranks.
             TypeError: If identities or cameras are not integers.
         """
+        check_type("feature", feature, str, "be a string")
         rule, remedy = "be None for given distances", "Re-rank the distances yourself."
         require(self.reranking is None, "reranking", rule, str(self.reranking), remedy)
         matrix = _check_matrix(distances)

@@ -1,0 +1,307 @@
+"""The campaign of bad input for the evaluation; `GalleryIndex` has its own tests."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from tests.bad_input import case, choice, flag, integer, number, parameters, problems, tensor
+from vireid import evaluation
+from vireid.evaluation import (
+    CorruptedProtocol,
+    EmbeddingSet,
+    KReciprocalReranking,
+    LLCMProtocol,
+    RegDBProtocol,
+    RetrievalResult,
+    SYSUMM01Protocol,
+    compute_metrics,
+    create_protocols,
+    evaluate,
+    exclude_same_camera,
+    exclude_same_location,
+    extract_embeddings,
+    format_results,
+)
+
+ROWS, LABELS, CAMERAS = torch.eye(4), torch.arange(4), torch.tensor([3, 3, 6, 6])
+INFRARED = EmbeddingSet(ROWS, LABELS, CAMERAS, "infrared")
+VISIBLE = EmbeddingSet(ROWS, LABELS, torch.tensor([1, 2, 4, 5]), "visible")
+IMAGES = [(torch.ones(3, 4, 4), 7, 1), (torch.zeros(3, 4, 4), 8, 1)]
+RESULT = LLCMProtocol("infrared").evaluate(INFRARED, VISIBLE)
+METRICS = LLCMProtocol("infrared").evaluate_trial(INFRARED, VISIBLE)
+PERMUTATIONS = {(1, 0): np.array([[0]])}
+OTHERS = [None, 3, 2.5, "text", [3], object(), torch.ones(2)]  # for arguments that take objects
+
+
+def mean_colour(images, modality):
+    """Embed a batch of images."""
+    return images.mean((2, 3)) + 1
+
+
+def integers(*others):
+    """Values that no vector of integers has."""
+    floats = [torch.rand(4), [0.5, 1.5, 2.5, 3.5], torch.ones(4, dtype=torch.bool), np.ones(4, complex)]
+    return [None, 3, 2.5, "text", ["a", "b", "c", "d"], object(), {}, LABELS[:3], LABELS[None], *floats, *others]
+
+
+def embedding_sets(part):
+    """Sets that no protocol takes."""
+    rows = part.embeddings
+    changes = [
+        {"embeddings": x}
+        for x in (
+            None,
+            "text",
+            rows[0],
+            rows[:3],
+            rows[:, :0],
+            rows.long(),
+            rows.to(torch.complex64),
+            rows * torch.nan,
+            rows * 0,
+            rows[:, :, None, None],
+        )
+    ]
+    changes += [{name: x} for name in ("identities", "cameras") for x in (None, "text", LABELS.float(), LABELS[:3])]
+    changes += [{name: LABELS > 1} for name in ("identities", "cameras")]
+    changes += [{"identities": LABELS.to(torch.complex64)}, {"modality": "auxiliary"}, {"modality": None}]
+    return [*OTHERS, *(part._replace(**change) for change in changes)]
+
+
+COMMON = {
+    "distance": choice("cosin", "l2"),
+    "cmc_level": choice("images"),
+    "reranking": [3, True, "yes", KReciprocalReranking, [], object()],
+}
+PROTOCOL = LLCMProtocol("infrared")
+PAIR = {"query": INFRARED, "gallery": VISIBLE}
+REGDB = {"query": "visible", "trial": 1, "trained_on": 1}
+RERANKING = KReciprocalReranking(k1=2, k2=1)
+DISTANCES = {
+    "distances": torch.rand(4, 4),
+    "query_identities": LABELS,
+    "gallery_identities": LABELS,
+    "query_cameras": CAMERAS,
+    "gallery_cameras": VISIBLE.cameras,
+}
+MATRICES = tensor(torch.rand(4), torch.rand(4, 4, 4), torch.eye(4) * torch.nan, torch.eye(4).to(torch.complex64))
+MATRICES = [x for x in MATRICES if not isinstance(x, list)] + [torch.eye(4, dtype=torch.bool), [[1.0], [1.0, 2.0]]]
+EXTRACTION = {
+    "batch_size": integer(least=1),
+    "workers": integer(least=0),
+    "device": [3, 2.5, [], "gpu", "cuda:x", object(), b"cpu"],
+    "autocast": [3, "bfloat16", [], True, object()],
+    "flip": choice("average", "men"),
+    "progress": flag(),
+    "cache": [3, 2.5, [], {}, True, object(), torch.ones(2)],
+}
+MODELS = [
+    *[x for x in OTHERS if not callable(x)],
+    lambda images, modality: (images, images),
+    lambda images, modality: None,
+    lambda images, modality: images,
+    lambda images, modality: images[:, :, 0, 0].long(),
+    lambda images, modality: images[:1, :, 0, 0],
+    lambda images, modality: {"embeddings": images},
+]
+DATASETS = [None, 3, 2.5, object(), [], {}, [1, 2], [(torch.ones(3, 4, 4), 1)], [("a", "b", "c")]]
+SIDES = {"visible": IMAGES, "infrared": IMAGES}
+
+CASES = {
+    "compute_metrics": case(
+        compute_metrics,
+        {"distances": torch.rand(4, 4), "query_identities": LABELS, "gallery_identities": LABELS},
+        distances=MATRICES,
+        query_identities=integers(LABELS + 9),
+        gallery_identities=integers(),
+        excluded=[3, 2.5, "text", object(), {}, torch.eye(4), torch.ones(3, 4, dtype=torch.bool), [True]],
+        cmc_level=choice("images"),
+        max_rank=integer(least=1),
+    ),
+    "exclude_same_location": case(
+        exclude_same_location,
+        {"query_cameras": CAMERAS, "gallery_cameras": CAMERAS},
+        query_cameras=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
+        gallery_cameras=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
+        locations=[3, 2.5, "text", [3], object(), {3: None}, {3: 2.5}, {"3": 2}, {None: 2}],
+    ),
+    "exclude_same_camera": case(
+        exclude_same_camera,
+        {
+            "query_identities": LABELS,
+            "query_cameras": CAMERAS,
+            "gallery_identities": LABELS,
+            "gallery_cameras": CAMERAS,
+        },
+        query_identities=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
+        query_cameras=integers(),
+        gallery_identities=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
+        gallery_cameras=integers(),
+    ),
+    "KReciprocalReranking": case(
+        KReciprocalReranking, k1=integer(least=1), k2=integer(least=1), weight=number(least=0, most=1)
+    ),
+    "KReciprocalReranking.__call__": case(
+        RERANKING,
+        {"queries": ROWS, "gallery": ROWS + 0.1},
+        queries=tensor(ROWS[0], ROWS.long(), ROWS * torch.nan, ROWS[:, :0]),
+        gallery=tensor(ROWS[0], ROWS.long(), ROWS * torch.inf, ROWS[:, :2]),
+    ),
+    "SYSUMM01Protocol": case(
+        SYSUMM01Protocol,
+        search=choice("al", "outdoor"),
+        shots=integer(least=1),
+        gallery=choice("random", "offical"),
+        permutations=[3, "rand_perm_cam.mat", [], PERMUTATIONS, object()],
+        trials=integer(least=1),
+        **COMMON,
+    ),
+    "RegDBProtocol": case(
+        RegDBProtocol,
+        REGDB,
+        query=choice("thermal", "auxiliary"),
+        trial=integer(least=1, most=10),
+        trained_on=[*integer(least=1, most=10), 2],
+        allow_other_trial=flag(),
+        **COMMON,
+    ),
+    "LLCMProtocol": case(
+        LLCMProtocol,
+        {"query": "infrared"},
+        query=choice("thermal", "auxiliary"),
+        convention=choice("swapped", "swaped"),
+        trials=integer(least=1),
+        **COMMON,
+    ),
+    "CorruptedProtocol": case(CorruptedProtocol, {"protocol": PROTOCOL}, protocol=OTHERS, draws=integer(least=1)),
+    "RetrievalProtocol.evaluate": case(
+        PROTOCOL.evaluate, PAIR, query=embedding_sets(INFRARED), gallery=embedding_sets(VISIBLE)
+    ),
+    "RetrievalProtocol.evaluate_trial": case(
+        PROTOCOL.evaluate_trial,
+        PAIR,
+        query=embedding_sets(INFRARED),
+        gallery=[*embedding_sets(VISIBLE), INFRARED],
+        trial=integer(least=0, most=9),
+    ),
+    "RetrievalProtocol.rank": case(
+        PROTOCOL.rank,
+        PAIR,
+        query=embedding_sets(INFRARED),
+        gallery=embedding_sets(VISIBLE),
+        trial=integer(least=0, most=9),
+        k=integer(least=1),
+    ),
+    "RetrievalProtocol.evaluate_distances": case(
+        SYSUMM01Protocol().evaluate_distances,
+        DISTANCES,
+        distances=MATRICES,
+        query_identities=integers(LABELS + 9),
+        gallery_identities=integers(),
+        query_cameras=integers(LABELS + 9),
+        gallery_cameras=integers(LABELS + 9),
+        feature=[None, 3, [], object()],
+    ),
+    "CorruptedProtocol.evaluate": case(
+        CorruptedProtocol(SYSUMM01Protocol(), draws=2).evaluate,
+        {"query": INFRARED, "gallery": [VISIBLE, VISIBLE]},
+        query=embedding_sets(INFRARED),
+        gallery=[None, 3, 2.5, object(), [], [VISIBLE], VISIBLE],
+    ),
+    "CorruptedProtocol.evaluate_trial": case(
+        CorruptedProtocol(SYSUMM01Protocol(), draws=2).evaluate_trial,
+        {"query": INFRARED, "gallery": [VISIBLE, VISIBLE]},
+        query=OTHERS,
+        gallery=[None, 3, 2.5, object(), [], VISIBLE],
+        trial=integer(least=0, most=1),
+    ),
+    "CorruptedProtocol.rank": case(
+        CorruptedProtocol(SYSUMM01Protocol(), draws=2).rank,
+        {"query": INFRARED, "gallery": [VISIBLE, VISIBLE]},
+        query=OTHERS,
+        gallery=[None, 3, 2.5, object(), [], VISIBLE],
+        trial=integer(least=0, most=1),
+        k=integer(least=1),
+    ),
+    "SYSUMM01Protocol.galleries": case(
+        SYSUMM01Protocol().galleries,
+        {"identities": LABELS, "cameras": VISIBLE.cameras},
+        identities=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
+        cameras=integers(),
+    ),
+    "create_protocols": case(
+        lambda **options: create_protocols(**{"trial": 1, "trained_on": 1, **options}),
+        {"name": "regdb"},
+        name=choice("sysuu", "reg"),
+        trial=integer(least=1, most=10),
+        trained_on=[*integer(least=1, most=10), 2],
+        allow_other_trial=flag(),
+        gallery=choice("official"),
+        permutations=[3, "rand_perm_cam.mat", [], PERMUTATIONS, object()],
+        shots=integer(least=1),
+        distance=COMMON["distance"],
+        reranking=COMMON["reranking"],
+    ),
+    "EmbeddingSet.select": case(INFRARED.select, rows=[*[x for x in OTHERS if x is not OTHERS[-1]], LABELS + 2]),
+    "RetrievalResult.of_trials": case(
+        RetrievalResult.of_trials,
+        {"trials": [METRICS], "protocol": "LLCM", "settings": {}},
+        trials=[None, 3, object(), [], ["text"], [None], METRICS],
+        protocol=[None, 3, [], object()],
+        settings=[None, 3, [], "text", object()],
+    ),
+    "RetrievalResult.average": case(
+        RetrievalResult.average, results=[None, 3, object(), [], [None], "text", RESULT, {"a": RESULT}]
+    ),
+    "RetrievalResult.from_dict": case(
+        RetrievalResult.from_dict,
+        values=[
+            None,
+            3,
+            "text",
+            [],
+            *({**RESULT.to_dict(), name: bad} for name in ("trials", "valid_queries", "settings") for bad in (None, 3)),
+            {**RESULT.to_dict(), "trials": {"cmc": [], "mAP": [], "mINP": []}},
+        ],
+    ),
+    "format_results": case(format_results, results=[None, 3, "text", [], {}, [RESULT], {"a": None}, RESULT]),
+    "extract_embeddings": case(
+        extract_embeddings,
+        {"model": mean_colour, "images": IMAGES, "modality": "visible"},
+        model=MODELS,
+        images=DATASETS,
+        modality=choice("thermal", "auxiliary"),
+        **EXTRACTION,
+    ),
+    "evaluate": case(
+        evaluate,
+        {"model": mean_colour, "images_by_modality": SIDES, "protocols": LLCMProtocol("visible")},
+        model=MODELS,
+        images_by_modality=[None, 3, "text", [], {}, {"visible": IMAGES}, {**SIDES, "thermal": IMAGES}],
+        protocols=[None, 3, "sysu", [], {}, {"a": None}, LLCMProtocol],
+        **EXTRACTION,
+    ),
+}
+
+ELSEWHERE = {  # and why
+    "GalleryIndex": "test_index.py",
+    "SearchResult": "made by the library",
+    "Ranking": "made by the library",
+    "RetrievalMetrics": "made by the library",
+    "RetrievalResult": "made by the library",
+    "RetrievalProtocol": "the base of the protocols, which have its arguments",
+    "EmbeddingSet": "checked where it is used",
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), parameters(CASES))
+def test_bad_input_is_refused_clearly(name, argument):
+    assert problems(CASES[name], argument) == []
+
+
+def test_every_public_name_is_in_the_campaign():
+    for name in set(evaluation.__all__) - set(ELSEWHERE):
+        arguments = set(inspect.signature(getattr(evaluation, name)).parameters)
+        assert arguments <= set(CASES[name].bad), f"{name}: {arguments - set(CASES[name].bad)}"
