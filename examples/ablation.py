@@ -5,7 +5,7 @@
     python examples/ablation.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 
 A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. The same command
-goes on where it was interrupted; what is finished is not trained again, whichever table asks for it. It writes tables.md,
+resumes where it was interrupted; finished rows are not trained again, whichever table asks for them. It writes tables.md,
 ablation.json and ablation.png.
 """
 
@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
-from train import parse_arguments as parse_training
-from train import settings_of
+from methods import run_script
 
 from vireid.visualization import plot_bars
 
@@ -65,37 +64,33 @@ def parse_arguments():
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of every row (%(default)s)")
     add("--output", type=Path, default=Path("runs/ablation"), help="folder for runs and results (%(default)s)")
     add("--launcher", default=sys.executable, help="what runs train.py, such as 'torchrun --nproc-per-node 2'")
-    return parser.parse_known_args()
+    args, args.training = parser.parse_known_args()
+    return args
 
 
-def finished(run, options):
-    """The final results of a run if it is finished, and of these options."""
+def finished(run, command):
+    """Return the metrics of a run if this very command has finished it."""
     path = run / "metrics.json"
-    if not path.exists():
-        return None
-    metrics = json.loads(path.read_text())
-    if metrics["arguments"] != settings_of(parse_training(options)):
-        return None  # train.py says what is different
-    return list(metrics["results"].values())[-1]
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    return metrics if metrics.get("command") == command else None
 
 
-def train(method, seed, args, options):
-    """Train a method unless that is done; return the results of its protocols, by name."""
+def train(method, seed, args):
+    """Train a method unless that is done; return its metrics."""
     run = args.output / method / f"seed-{seed}"
-    options = [*options, "--method", method, "--seed", str(seed), "--output", str(run)]
-    results = finished(run, options)
-    if results is None:
+    command = [*args.training, "--method", method, "--seed", str(seed), "--output", str(run)]
+    if finished(run, command) is None:
         print(f"\n{method}, seed {seed}", flush=True)
         script = Path(__file__).with_name("train.py")
-        done = subprocess.run([*shlex.split(args.launcher), str(script), *options], check=False)
+        done = subprocess.run([*shlex.split(args.launcher), str(script), *command], check=False)
         if done.returncode:
             raise ValueError(
-                f"{method}, seed {seed}, has failed; once it is mended, the same command goes on from here."
+                f"{method}, seed {seed}, has failed; once it is mended, the same command resumes from here."
             )
-        results = finished(run, options)
-        if results is None:
-            raise ValueError(f"{run} must hold the results of {method}, seed {seed}, got none.")
-    return results
+    metrics = finished(run, command)
+    if metrics is None:
+        raise ValueError(f"{run} must hold the results of {method}, seed {seed}, got none.")
+    return metrics
 
 
 def spread(values):
@@ -117,32 +112,31 @@ def format_table(name, rows, dataset, seeds):
     return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def main(args, options):
-    training = parse_training(options)  # mistakes in them are told now
-    own = {"--method": "--tables", "--seed": "--seeds"}
-    for option in own.keys() & {option.split("=")[0] for option in options}:
-        raise ValueError(f"{option} must be left to the rows, got one. Take {own[option]}.")
+def main(args):
+    for option, own in {"--method": "--tables", "--seed": "--seeds"}.items():
+        if option in {given.split("=")[0] for given in args.training}:
+            raise ValueError(f"{option} must be left to the rows, got one. Take {own}.")
     args.output.mkdir(parents=True, exist_ok=True)
     args.seeds = list(dict.fromkeys(args.seeds))
-    results = {}
+    runs = {}
     for seed in args.seeds:  # seed by seed, so that an interrupted ablation has something to compare
         for name in args.tables:
             for method, _targets in TABLES[name].values():
-                results.setdefault(method, {})[seed] = train(method, seed, args, options)
-    protocol = next(iter(next(iter(results[method].values()))))
+                runs.setdefault(method, {})[seed] = train(method, seed, args)
+    finals = {method: [[*run["results"].values()][-1] for run in of.values()] for method, of in runs.items()}
+    protocol = next(iter(next(iter(finals.values()))[0]))
+    settings = next(iter(next(iter(runs.values())).values()))["arguments"]
+    dataset = settings["dataset"]
     tables = {
         name: {
-            title: {
-                key: [100 * of_seed[protocol]["mean"][key] for of_seed in results[method].values()]
-                for key in ("rank-1", "mAP")
-            }
+            title: {key: [100 * final[protocol]["mean"][key] for final in finals[method]] for key in ("rank-1", "mAP")}
             for title, (method, _targets) in TABLES[name].items()
         }
         for name in args.tables
     }
-    texts = [format_table(name, rows, training.dataset, args.seeds) for name, rows in tables.items()]
-    where = "synthetic people in the layout of " if training.root is None else ""
-    head = f"Measured on {where}{training.dataset}, {protocol}, by `{shlex.join(['ablation.py', *sys.argv[1:]])}`."
+    texts = [format_table(name, rows, dataset, args.seeds) for name, rows in tables.items()]
+    where = "" if any(option.startswith("--root") for option in args.training) else "synthetic people in the layout of "
+    head = f"Measured on {where}{dataset}, {protocol}, by `{shlex.join(['ablation.py', *sys.argv[1:]])}`."
     text = "\n\n".join([head, *texts])
     print(f"\n{text}")
     (args.output / "tables.md").write_text(text + "\n")
@@ -150,7 +144,7 @@ def main(args, options):
     panels, references = {}, {}
     for name, rows in tables.items():
         panel = "methods" if name == "methods" else f"Table {name}"
-        targets = {title: paper.get(training.dataset) for title, (_method, paper) in TABLES[name].items()}
+        targets = {title: paper.get(dataset) for title, (_method, paper) in TABLES[name].items()}
         panels[panel] = {title: row["rank-1"] for title, row in rows.items()}
         references[panel] = {title: target[0] for title, target in targets.items() if target}
     figure = plot_bars(panels, references=references, reference_name="the paper, real data", label="rank-1 (%)")
@@ -159,9 +153,4 @@ def main(args, options):
 
 
 if __name__ == "__main__":
-    try:
-        main(*parse_arguments())
-    except (ValueError, OSError, ImportError) as mistake:
-        sys.exit(f"ablation.py: {mistake}")
-    except KeyboardInterrupt:
-        sys.exit("ablation.py: stopped. The same command goes on.")
+    run_script(main, parse_arguments())

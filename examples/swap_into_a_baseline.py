@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from vireid import AuxiliaryGenerator, IdentityAlignmentLoss, ModalityAlignmentLoss  # vireid
-from vireid.models import OwnStatistics  # vireid
+from vireid.models import AuxiliaryBatchNorm  # vireid
 
 
 class Network(nn.Module):
@@ -30,7 +30,7 @@ class Network(nn.Module):
         self.bottleneck = nn.BatchNorm1d(512)
         self.classifier = nn.Linear(512, identities, bias=False)
         self.generator = AuxiliaryGenerator(channels=64) if auxiliary else None  # vireid
-        self.of_base, self.of_bottleneck = OwnStatistics(self.base), OwnStatistics(self.bottleneck)  # vireid
+        self.of_base, self.of_bottleneck = AuxiliaryBatchNorm(self.base), AuxiliaryBatchNorm(self.bottleneck)  # vireid
 
     def forward(self, visible, thermal, modal=0):
         """Both modalities with modal=0, else visible (1) or thermal (2) alone."""

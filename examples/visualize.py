@@ -1,24 +1,27 @@
 """Draw what networks have learned: the paper's Fig. 4 and 5, distances within and between modalities, ranking lists.
 
     python examples/train.py --keep-networks
-    python examples/visualize.py runs/train/epoch-0 runs/train/epoch-3 runs/train/epoch-7
+    python examples/visualize.py runs/train/epoch-0.pt runs/train/epoch-3.pt runs/train/epoch-7.pt
 
 embeddings-2d.png and -3d.png (Fig. 4) have a panel for every network; maps.png (Fig. 5), distances.png and rankings.png
-are of the last one. The people are unseen ones, from the test images; auxiliary embeddings and maps need MUN.
+show the last one. The people are unseen ones, from the test images. Auxiliary embeddings and maps need a training state
+of MUN, such as epoch-7.pt: the folder of an embedder has no generator.
 """
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
+
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-from evaluate import load, open_dataset
+from methods import at_least, load, open_test_data, run_script
 from torch.nn.functional import normalize
 from torchvision.transforms.v2.functional import resize
-from train import at_least
 
-from vireid.data import PersonImages, create_test_transform, read_image, read_rankings
+from vireid.data import create_test_transform, read_image
 from vireid.evaluation import create_protocols, extract_embeddings
 from vireid.visualization import (
     grad_cam,
@@ -33,22 +36,22 @@ from vireid.visualization import (
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("networks", type=Path, nargs="+", help="folders with config.json, or checkpoints, in the order of the panels")
+    add("networks", type=Path, nargs="+", help="training states or folders of embedders, in the order of the panels")
     add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that they were trained on")
-    add("--root", type=Path, help="folder of the data set; by default the synthetic one that train.py has generated")
+    add("--root", type=Path, help="folder of the data set; by default the one that they were trained on")
     add("--trial", type=int, help="of RegDB, by default the one that they were trained on")
-    add("--trained-on", type=int, help="the trial of RegDB that the networks were trained on, if they do not say")
+    add("--trained-on", type=int, help="trial of RegDB that they were trained on, if they do not say")
     add("--identities", type=int, nargs="+", help="to show in Fig. 4 and 5; by default ten, drawn by the seed")
     add("--images-per-identity", type=at_least(1), default=8, help="of each modality in Fig. 4, at most (%(default)s)")
     add("--rows", type=at_least(1), default=4, help="identities of them in Fig. 5 (%(default)s)")
     add("--seed", type=at_least(0), default=0, help="of the identities, the images and t-SNE (%(default)s)")
-    add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
+    add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
     add("--output", type=Path, default=Path("runs/visualization"), help="folder for the figures (%(default)s)")
     return parser.parse_args()
 
 
 def choose_pairs(dataset, args):
-    """Pairs of a visible and an infrared record of each chosen identity, one identity after the other."""
+    """Return pairs of a visible and an infrared record of each chosen identity, one identity after the other."""
     generator = torch.Generator().manual_seed(args.seed)
 
     def shuffled(items):
@@ -72,26 +75,34 @@ def choose_pairs(dataset, args):
     return pairs
 
 
+def embedder_of(model):
+    """Return the embedder of a network, which may be one itself."""
+    return getattr(model, "embedder", model)
+
+
+@torch.no_grad()
+def auxiliary_of(model, images):
+    """Return the output of a network with an auxiliary modality for pairs of images, or None for other networks."""
+    output = model(**images) if model is not embedder_of(model) else None
+    return output if hasattr(output, "auxiliary") else None
+
+
 @torch.no_grad()
 def embed_pairs(model, batches):
-    """The embeddings for retrieval of pairs of images by modality, and of MUN's auxiliary modality."""
+    """Return the embeddings of pairs of images by modality, with those of the auxiliary modality if there is one."""
     embeddings = {"visible": [], "infrared": []}
     for images in batches:
         for modality, of_modality in images.items():
             embeddings[modality].append(model.embed(of_modality, modality))
-        if has_auxiliary(model):
-            auxiliary = model(**images).auxiliary
-            embeddings.setdefault("auxiliary", []).append(normalize(model.neck(auxiliary)))
+        output = auxiliary_of(model, images)
+        if output is not None:
+            auxiliary = normalize(embedder_of(model).neck(output.auxiliary))
+            embeddings.setdefault("auxiliary", []).append(auxiliary)
     return {modality: torch.cat(parts).cpu() for modality, parts in embeddings.items()}
 
 
-def has_auxiliary(model):
-    """Whether there is a generator; networks for retrieval alone have lost it."""
-    return getattr(model, "generator", None) is not None
-
-
 def draw_embeddings(models, batches, identities, args):
-    """Fig. 4 in two and in three dimensions."""
+    """Draw Fig. 4 in two and in three dimensions."""
     embeddings = {name: embed_pairs(model, batches) for name, model in models.items()}
     kinds = list(next(iter(embeddings.values())))
     if any(list(of_network) != kinds for of_network in embeddings.values()):
@@ -108,34 +119,34 @@ def draw_embeddings(models, batches, identities, args):
 
 
 def draw_maps(model, images, pictures):
-    """Fig. 5: feature maps at the cut of the backbone, and what makes the embeddings of a pair alike."""
-    device = next(model.parameters()).device
-    images = {modality: of_modality.to(device) for modality, of_modality in images.items()}
+    """Draw Fig. 5: feature maps at the cut of the backbone, and the places that make the embeddings of a pair alike."""
+    backbone = embedder_of(model).backbone
     with torch.no_grad():
-        maps = {m: model.backbone.first_stages(of_modality, m) for m, of_modality in images.items()}
+        maps = {m: backbone.first_stages(of_modality, m) for m, of_modality in images.items()}
         embeddings = {m: model.embed(of_modality, m) for m, of_modality in images.items()}
-        columns = {**pictures, "$F^v$": maps["visible"], "$F^r$": maps["infrared"]}
-        if has_auxiliary(model):
-            columns["$F^a$"] = model(**images).auxiliary_map
+    columns = {**pictures, "$F^v$": maps["visible"], "$F^r$": maps["infrared"]}
+    output = auxiliary_of(model, images)
+    if output is not None:
+        columns["$F^a$"] = output.auxiliary_map
     for modality, other in (("visible", "infrared"), ("infrared", "visible")):
 
         def similarity(batch, modality=modality, partner=embeddings[other]):
             return (model.embed(batch, modality) * partner).sum(1)
 
-        attention = grad_cam(similarity, model.backbone.shared_stages, images[modality])
+        attention = grad_cam(similarity, backbone.shared_stages, images[modality])
         columns[f"CAM {modality}"] = (pictures[modality], attention)
     return plot_maps(columns)
 
 
 def main(args):
     loaded = [load(network) for network in args.networks]
-    model, training = loaded[-1]
-    sizes = {tuple(other.arguments["image_size"]) for other, _ in loaded}
+    model, notes = loaded[-1]
+    sizes = {other.preprocessing["size"] for other, _ in loaded}
     if len(sizes) > 1:
-        raise ValueError(f"networks must be of one image size, got {sorted(sizes)}.")
+        raise ValueError(f"networks must take images of one size, got {sorted(sizes)}.")
     (size,) = sizes
-    name, dataset, trained_on = open_dataset(args, training, size)
-    protocol = next(iter(create_protocols(name, trial=args.trial or trained_on, trained_on=trained_on).values()))
+    name, dataset, trials = open_test_data(args, notes)
+    protocol = next(iter(create_protocols(name, **trials).values()))
     pairs = choose_pairs(dataset, args)
     args.output.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -143,19 +154,16 @@ def main(args):
     names = names if len(set(names)) == len(names) else [str(network) for network in args.networks]
     models = {title: other.to(device).eval() for title, (other, _) in zip(names, loaded, strict=True)}
 
-    transform, small = create_test_transform(size), partial(resize, size=size)
+    transform, small = create_test_transform(**model.preprocessing), partial(resize, size=size)
 
     def read(some, prepare):
         columns = zip(*([read_image(record.path) for record in pair] for pair in some), strict=True)
         return {
-            modality: torch.stack([prepare(image) for image in column])
+            modality: torch.stack([prepare(image) for image in column]).to(device)
             for modality, column in zip(("visible", "infrared"), columns, strict=True)
         }
 
-    batches = [
-        {m: images.to(device) for m, images in read(pairs[start : start + 32], transform).items()}
-        for start in range(0, len(pairs), 32)
-    ]
+    batches = [read(pairs[start : start + 32], transform) for start in range(0, len(pairs), 32)]
     identities = torch.tensor([visible.identity for visible, _ in pairs])
     draw_embeddings(models, batches, identities, args)
 
@@ -163,26 +171,18 @@ def main(args):
     shown = [pairs[i] for i in firsts]
     draw_maps(model, read(shown, transform), read(shown, small)).savefig(args.output / "maps.png", dpi=110)
 
-    records = {"visible": dataset.test_visible, "infrared": dataset.test_infrared}
-    sets = {
-        modality: extract_embeddings(model, PersonImages(of_modality, transform), modality, workers=args.workers)
-        for modality, of_modality in records.items()
-    }
+    images, pictures = dataset.test_images(transform), dataset.test_images()
+    sets = {m: extract_embeddings(model, images[m], m, workers=args.workers) for m in ("visible", "infrared")}
     figure = plot_distances(
         {modality: of_modality.embeddings for modality, of_modality in sets.items()},
         {modality: of_modality.identities for modality, of_modality in sets.items()},
     )
     figure.savefig(args.output / "distances.png", dpi=110)
     query, gallery = protocol.query_modality, protocol.gallery_modality
-    ranked = protocol.rank(sets[query], sets[gallery], k=10)
-    plot_rankings(*read_rankings(records[query], records[gallery], *ranked)).savefig(args.output / "rankings.png")
+    figure = plot_rankings(protocol.rank(sets[query], sets[gallery]), pictures[query], pictures[gallery])
+    figure.savefig(args.output / "rankings.png")
     print(f"{args.output} holds {', '.join(sorted(path.name for path in args.output.glob('*.png')))}.")
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_arguments())
-    except (ValueError, OSError, ImportError) as mistake:
-        sys.exit(f"visualize.py: {mistake}")
-    except KeyboardInterrupt:
-        sys.exit("visualize.py: stopped.")
+    run_script(main, parse_arguments())
