@@ -224,7 +224,6 @@ NOT_IN_THE_CAMPAIGN = {
     "DatasetReport": "made by check_dataset",
     "Pair": "made by the sampler; PairedImages checks it",
     "PersonDataset": "the base of the readers, which are tested",
-    "read_rankings": "about to be removed",
 }
 
 

@@ -23,7 +23,6 @@ from vireid.data import (
     create_dataset,
     generate_synthetic,
     read_image,
-    read_rankings,
 )
 from vireid.modality import Modality
 
@@ -243,19 +242,6 @@ def test_names_that_are_not_utf_8(made, tmp_path):
     images = PersonImages([Record(path, 1, 1, "visible")], corruption=RandomCorruption(size=None, corruptions=["rain"]))
     assert len(images.fingerprint()) == 64
     assert images[0][0].shape == (3, 48, 24)
-
-
-def test_rankings_are_read(made):
-    dataset = SYSUMM01(made)
-    found = torch.tensor([[3, 0, -1]] * len(dataset.test_infrared))
-    correct = torch.tensor([[True, False, False]] * len(dataset.test_infrared))
-    queries, rankings, right = read_rankings(dataset.test_infrared, dataset.test_visible, found, correct, number=4)
-    assert len(queries) == len(rankings) == 4
-    assert torch.equal(queries[1], read_image(dataset.test_infrared[3].path))
-    assert torch.equal(rankings[2][0], read_image(dataset.test_visible[3].path))
-    assert right == [[True, False]] * 4
-    with pytest.raises(ValueError, match=r"found must have 12 rows, got \(2, 3\)"):
-        read_rankings(dataset.test_infrared, dataset.test_visible, found[:2], correct[:2])
 
 
 FINGERPRINT = """

@@ -2,7 +2,7 @@
 
 from vireid.data.corruptions import CORRUPTIONS, RandomCorruption, corrupt
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset, create_dataset
-from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image, read_rankings
+from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image
 from vireid.data.samplers import CrossModalityIdentitySampler
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
@@ -45,5 +45,4 @@ __all__ = [
     "create_train_transform",
     "generate_synthetic",
     "read_image",
-    "read_rankings",
 ]

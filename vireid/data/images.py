@@ -268,34 +268,6 @@ def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float]
         raise ValueError(f"path must be a readable image, got {str(path)!r}. {error}") from error
 
 
-def read_rankings(
-    queries: Sequence[Record], gallery: Sequence[Record], found: Tensor, correct: Tensor, *, number: int = 8
-) -> tuple[list[Tensor], list[list[Tensor]], list[list[bool]]]:
-    """Read the images of a few rankings, spread over the queries, as ``plot_rankings`` takes them.
-
-    Args:
-        queries: what was searched for.
-        gallery: where.
-        found: the rows of the gallery that a protocol's ``rank`` has returned; less than 0 is none.
-        correct: whether each shows the query's identity.
-        number: of queries to show.
-
-    Shape:
-        found q k, correct q k.
-
-    Raises:
-        ValueError: there is not a row for each query, or an image cannot be read.
-    """
-    require(len(found) == len(correct) == len(queries), "found", f"have {len(queries)} rows", tuple(found.shape))
-    rows = range(0, len(queries), max(1, len(queries) // number))[:number]
-    rankings = [[row for row in found[i].tolist() if row >= 0] for i in rows]
-    return (
-        [read_image(queries[i].path) for i in rows],
-        [[read_image(gallery[row].path) for row in ranking] for ranking in rankings],
-        [correct[i, : len(ranking)].tolist() for i, ranking in zip(rows, rankings, strict=True)],
-    )
-
-
 def check_images(records: Iterable[Record]) -> None:
     """Read every image once, so that a damaged one is found before the work rather than in the middle of it.
 
