@@ -1,5 +1,7 @@
 """The examples run as their users run them: as scripts, from another folder."""
 
+import contextlib
+import io
 import json
 import math
 import os
@@ -8,15 +10,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from vireid import MUN
+from vireid import TwoStreamEmbedder
 from vireid.data import generate_synthetic
-from vireid.models import TwoStreamBaseline, load_training_state
+from vireid.models import load_training_state, lock_folder
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -41,19 +44,22 @@ def train(folder, *arguments, **options):
     return run(ROOT / "examples" / "train.py", folder, *SMALL_RUN, *arguments, **options)
 
 
+HEAD = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT / "examples")!r})
+import methods, torch, train
+def watch(run, epoch):
+    pass
+"""
 RUN = """
-try:
-    train.main(train.parse_arguments())
-except (ValueError, OSError) as mistake:
-    sys.exit(f"train.py: {mistake}")
+methods.run_script(lambda args: train.main(args, watch), methods.parse_arguments("", sys.argv[1:]))
 """
 
 
 def train_with(folder, change, *arguments, **options):
-    """Run train.py after a change to it, the text of a script that may use the module ``train``."""
+    """Run train.py's main function from another script, with a function `watch` that is called after every step."""
     script = folder / "changed.py"
-    head = f"import os, signal, sys\nsys.path.insert(0, {str(ROOT / 'examples')!r})\nimport torch, train\n"
-    script.write_text(head + change + RUN, encoding="utf-8")
+    script.write_text(HEAD + change + RUN, encoding="utf-8")
     return run(script, folder, *SMALL_RUN, *arguments, **options)
 
 
@@ -71,7 +77,8 @@ def trained(small, tmp_path_factory):
 
 def test_training_writes_everything(trained):
     folder, done = trained
-    assert "4 unseen identities: rank-1 by chance is about 25.0 %" in done.stdout
+    assert "4 unseen identities: rank-1 by chance is 25.0 %" in done.stdout
+    assert "training identities                6        395  ←" in done.stdout
     metrics = metrics_of(folder / "first")
     names = {"identity", "triplet", "identity_consistency", "identity_alignment", "modality_alignment"}
     assert set(metrics["history"]) == {"total", "lr"} | names
@@ -84,41 +91,40 @@ def test_training_writes_everything(trained):
     rates = metrics["history"]["lr"]
     assert rates[iterations // 2 - 1] == pytest.approx(6e-3)  # warmed up
     assert rates[-1] == pytest.approx(6e-4)
-    log = (folder / "first" / "log.csv").read_text().splitlines()
-    assert len(log) == iterations + 1
-    for picture in ("curves.png", "rankings.png"):
-        with Image.open(folder / "first" / picture) as image:
-            assert min(image.size) > 300
-            assert len(image.convert("L").getcolors()) > 50  # not blank
-    assert MUN.from_pretrained(folder / "first" / "best").embedding_dim
+    log = [line.split(",") for line in (folder / "first" / "log.csv").read_text().splitlines()]
+    assert log[0] == ["epoch", "iteration", *metrics["history"]]
+    assert [row[1] for row in log[1:]] == [str(i + 1) for i in range(iterations)]
+    assert [row[0] for row in log[1:]] == ["1"] * (iterations // 2) + ["2"] * (iterations // 2)
+    assert [float(row[2]) for row in log[1:]] == metrics["history"]["total"]
+    assert re.search(r"fingerprint of the data: (\w+)", done.stdout)[1] == metrics["arguments"]["data"]
+    assert metrics["data"] in done.stdout
+    with Image.open(folder / "first" / "curves.png") as image:
+        assert min(image.size) > 300
+        assert len(image.convert("L").getcolors()) > 50  # not blank
+    assert TwoStreamEmbedder.from_pretrained(folder / "first" / "best").embedding_dim
     assert load_training_state(folder / "first" / "last.pt")["epoch"] == 2
 
 
-def test_same_seed_same_figures(trained, small):
+def test_same_seed_same_figures_with_other_workers(trained, small):
     folder, _ = trained
-    assert train(folder, "--root", small, "--output", "again").returncode == 0
+    assert train(folder, "--root", small, "--output", "again", "--workers", "2").returncode == 0
     first, again = (metrics_of(folder / name) for name in ("first", "again"))
     assert first["results"] == again["results"]
     assert first["history"] == again["history"]
 
 
 KILLED_BETWEEN = """
-original = train.train
-def killed(batches, step, optimizer, schedule, accelerator, args):
-    for count, values in enumerate(original(batches, step, optimizer, schedule, accelerator, args)):
-        if batches.batch_sampler.next_epoch == 2 and count == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield values
-train.train = killed
+def watch(run, epoch):
+    if epoch == 1 and len(run.history) == len(run.batches) + 2:
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 KILLED_WHILE_WRITING = """
 save = torch.save
-def killed(state, path):
+def killed(state, path, *args, **options):
+    save(state, path, *args, **options)
     if state["epoch"] == 2:
-        save(state, path)
         os.truncate(path, 1000)
         os.kill(os.getpid(), signal.SIGKILL)
-    save(state, path)
 torch.save = killed
 """
 
@@ -129,22 +135,23 @@ def test_a_killed_run_goes_on_to_the_same_numbers(trained, small, tmp_path, chan
     assert killed.returncode == -signal.SIGKILL
     assert load_training_state(tmp_path / "run" / "last.pt")["epoch"] == 1
     assert not (tmp_path / "run" / "metrics.json").exists()
-    resumed = train(tmp_path, "--root", small, "--output", "run")
+    moved = tmp_path / "moved"  # the same data in another place
+    shutil.copytree(small, moved)
+    resumed = train(tmp_path, "--root", moved, "--output", "run")
     assert resumed.returncode == 0, resumed.stderr
     ours, theirs = metrics_of(tmp_path / "run"), metrics_of(trained[0] / "first")
     assert ours["results"] == theirs["results"]
     assert ours["history"] == theirs["history"]
     ours, theirs = (load_training_state(folder / "last.pt") for folder in (tmp_path / "run", trained[0] / "first"))
-    assert all(torch.equal(ours["step"][name], theirs["step"][name]) for name in theirs["step"])
+    assert all(torch.equal(ours["plain"][name], theirs["plain"][name]) for name in theirs["plain"])
 
 
 NO_SPACE = """
 save = torch.save
-def failing(state, path):
+def failing(state, path, *args, **options):
     if state["epoch"] == 2:
-        path.write_bytes(b"half of it")
         raise RuntimeError("PytorchStreamWriter failed writing file: no space left on device")
-    save(state, path)
+    save(state, path, *args, **options)
 torch.save = failing
 """
 
@@ -152,11 +159,12 @@ torch.save = failing
 def test_a_failed_write_keeps_the_checkpoint_before(small, tmp_path):
     done = train_with(tmp_path, NO_SPACE, "--root", small, "--output", "run")
     assert done.returncode == 1
-    message = "train.py: path must be a file that can be written, got 'run/last.pt': PytorchStreamWriter failed"
+    message = "changed.py: path must be a file that can be written, got 'run/last.pt': PytorchStreamWriter failed"
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert load_training_state(tmp_path / "run" / "last.pt")["epoch"] == 1
     assert not list((tmp_path / "run").glob(".*"))
+    assert (tmp_path / "run" / "best").is_dir()
 
 
 def test_stops_at_a_loss_that_is_not_finite(small, tmp_path):
@@ -176,28 +184,82 @@ def test_another_run_is_not_taken_up(trained, small):
     assert "first/last.pt is of a run with seed 0, not 5. Choose another --output, or delete it." in done.stderr
 
 
+def test_other_images_under_the_same_root_are_told(trained, small, tmp_path):
+    shutil.copytree(small, tmp_path / "data")
+    path = next((tmp_path / "data" / "cam4").rglob("*.jpg"))
+    with Image.open(path) as image:
+        image.rotate(180).save(path, quality=30)
+    shutil.copytree(trained[0] / "first", tmp_path / "run")
+    done = train(tmp_path, "--root", "data", "--output", "run")
+    assert done.returncode == 1
+    data = metrics_of(tmp_path / "run")["arguments"]["data"]
+    assert re.search(rf"run/last.pt is of a run with data {data}, not \w+. Choose another --output, or", done.stderr)
+
+
+def test_two_runs_in_one_folder(trained, small, tmp_path):
+    with lock_folder(tmp_path / "run"):
+        done = train(tmp_path, "--root", small, "--output", "run")
+    assert done.returncode == 1
+    assert "train.py: folder must be free, got 'run', which is in use by process" in done.stderr
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_lost_or_damaged_best_network_is_repaired(trained, small, tmp_path):
+    shutil.copytree(trained[0] / "first", tmp_path / "run")
+    weights = tmp_path / "run" / "best" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    done = train(tmp_path, "--root", small, "--output", "run")
+    assert done.returncode == 0, done.stderr
+    assert "run/best is written again, with the next network that is evaluated: source must hold an emb" in done.stdout
+    assert TwoStreamEmbedder.from_pretrained(tmp_path / "run" / "best").embedding_dim
+    assert json.loads((tmp_path / "run" / "best" / "training.json").read_text())["epoch"] == 2
+    ours, theirs = metrics_of(tmp_path / "run"), metrics_of(trained[0] / "first")
+    assert ours["results"] == theirs["results"]
+    assert ours["history"] == theirs["history"]
+
+
+def test_starts_from_trained_weights(trained, small, tmp_path):
+    source = trained[0] / "first"
+    for weights, new in ((source / "last.pt", "none of the parts"), (source / "best", ".*generator.*classifier")):
+        options = ["--epochs", "1", "--batches-per-epoch", "1", "--decay-at", "1", "1", "--output", weights.name]
+        done = train(tmp_path, "--root", small, "--init-from", weights, *options)
+        assert done.returncode == 0, done.stderr
+        assert re.search(f"Starting from .*{weights.name}; new are: {new}", done.stdout)
+    iterations = len(metrics_of(source)["history"]["total"])
+    assert metrics_of(tmp_path / "last.pt")["results"]["0"] == metrics_of(source)["results"][str(iterations)]
+    done = train(tmp_path, "--root", small, "--init-from", "nowhere")
+    assert "train.py: --init-from must be an embedder's folder or a state of train.py: source must" in done.stderr
+    done = train(
+        tmp_path,
+        "--root",
+        small,
+        "--init-from",
+        source / "best",
+        "--backbone",
+        "test_resnet.r160_in1k",
+        "--method",
+        "agw",
+    )
+    assert "--init-from must hold the same embedder, got" in done.stderr
+
+
 SEVERAL = """
 import torch.distributed as dist
 
-original = train.train
-def checked(batches, step, optimizer, schedule, accelerator, args):
-    sampler = batches.batch_sampler
-    epoch = sampler.next_epoch
-    everyone = [None, None]
-    dist.all_gather_object(everyone, list(sampler))
-    sampler.set_epoch(epoch)
-    assert len(everyone[0]) == len(everyone[1]) == len(batches)
-    for one, other in zip(*everyone):
-        for half in (0, 1):
-            assert not {pair[half] for pair in one} & {pair[half] for pair in other}
-    for values in original(batches, step, optimizer, schedule, accelerator, args):
-        state = torch.cat([value.detach().double().flatten() for value in step.module.parameters()])
-        states = [torch.empty_like(state) for _ in range(2)]
-        dist.all_gather(states, state)
-        assert torch.equal(*states), "the processes have other weights"
-        yield values
-    print("checked an epoch", flush=True)
-train.train = checked
+def watch(run, epoch):
+    if len(run.history) == epoch * len(run.batches) + 1:
+        everyone = [None, None]
+        run.batches.batch_sampler.set_epoch(epoch)
+        dist.all_gather_object(everyone, list(run.batches.batch_sampler))
+        assert len(everyone[0]) == len(everyone[1]) == len(run.batches)
+        for one, other in zip(*everyone):
+            for half in (0, 1):
+                assert not {pair[half] for pair in one} & {pair[half] for pair in other}
+        print("checked an epoch", flush=True)
+    state = torch.cat([value.detach().double().flatten() for value in run.plain.parameters()])
+    states = [torch.empty_like(state) for _ in range(2)]
+    dist.all_gather(states, state)
+    assert torch.equal(*states), "the processes have other weights"
 """
 
 
@@ -222,8 +284,10 @@ def test_other_data_sets(tmp_path, dataset):
     root = generate_synthetic(
         tmp_path / "data", dataset, train_identities=4, test_identities=3, images_per_camera=2, size=(64, 32)
     )
-    done = train(tmp_path, "--dataset", dataset, "--root", root, "--batches-per-epoch", "2", "--trial", "2")
+    trial = ["--trial", "2"] if dataset == "regdb" else []
+    done = train(tmp_path, "--dataset", dataset, "--root", root, "--batches-per-epoch", "2", *trial)
     assert done.returncode == 0, done.stderr
+    assert ("±" in done.stdout) == (dataset == "llcm")  # one trial has no deviation
     for words in ("trained, visible → infrared", "trained, infrared → visible"):
         assert words in done.stdout
     options = ["--root", root, "--flip", "mean", "--cache", "cache", "--output", "evaluated"]
@@ -233,11 +297,30 @@ def test_other_data_sets(tmp_path, dataset):
     if dataset == "regdb":  # T4: the network was trained on trial 2
         evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options, "--trial", "3")
         assert evaluated.returncode == 1
-        assert "evaluate.py: trained_on must be the trial that is tested, 3, got 2." in evaluated.stderr
+        assert "evaluate.py: --trained-on must be the trial that is tested, 3, got 2." in evaluated.stderr
+        assert "--allow-other-trial" in evaluated.stderr
         (tmp_path / "runs/train/best/training.json").unlink()
         options += ["--dataset", "regdb", "--trial", "3"]
         evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
         assert "evaluate.py: --trained-on must be given: the network does not say" in evaluated.stderr
+        options += ["--trained-on", "2", "--allow-other-trial"]
+        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
+        assert evaluated.returncode == 0, evaluated.stderr
+
+
+def test_all_trials_of_regdb(tmp_path):
+    sizes = {"train_identities": 3, "test_identities": 2, "images_per_camera": 1, "size": (64, 32)}
+    root = generate_synthetic(tmp_path / "data", "regdb", **sizes)
+    options = ["--dataset", "regdb", "--root", root, "--trial", "all", "--epochs", "1", "--batches-per-epoch", "1"]
+    done = train(tmp_path, *options, "--decay-at", "1", "1", "--output", "run")
+    assert done.returncode == 0, done.stderr
+    means = metrics_of(tmp_path / "run")["results"]
+    for name, mean in means.items():
+        each = [metrics_of(tmp_path / "run" / f"trial-{trial}")["results"]["1"][name] for trial in range(1, 11)]
+        assert mean["trials"]["mAP"] == [value for result in each for value in result["trials"]["mAP"]]
+        assert mean["settings"]["trial"] == "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+        assert f"{100 * mean['mean']['mAP']:.2f} ± {100 * mean['std']['mAP']:.2f}" in done.stdout.split("all trials")[1]
+    assert len({result["trials"]["mAP"][0] for result in each}) > 1
 
 
 def test_evaluation_options(trained, small):
@@ -247,18 +330,22 @@ def test_evaluation_options(trained, small):
     assert done.returncode == 0, done.stderr
     assert "SYSU-MM01 all search, 10-shot, official galleries × 10, k-reciprocal re-ranking (k1 = 20" in done.stdout
     assert list(json.loads((folder / "out" / "evaluation.json").read_text())) == [
-        "all, 1-shot",
-        "all, 10-shot",
-        "indoor, 1-shot",
-        "indoor, 10-shot",
+        "all search, 1-shot",
+        "indoor search, 1-shot",
+        "all search, 10-shot",
+        "indoor search, 10-shot",
     ]
+    with Image.open(folder / "out" / "rankings.png") as image:
+        assert min(image.size) > 300
+        assert len(image.convert("L").getcolors()) > 50  # not blank
     for wrong, message in (
-        ("first/log.csv", "evaluate.py: path must be a whole training state, got 'first/log.csv'"),
-        ("nowhere", "evaluate.py: source must be a folder, got 'nowhere'"),
+        ("first/log.csv", "got 'first/log.csv'"),
+        ("nowhere", "evaluate.py: source must be "),
     ):
         done = run(evaluate, folder, wrong, "--root", small)
         assert done.returncode == 1
         assert message in done.stderr
+        assert wrong in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -268,7 +355,8 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     done = train(tmp_path, "--root", "data")
     assert done.returncode == 1
-    assert "train.py: records must hold readable images, got '1 that are not'. path must be a readable" in done.stderr
+    assert "train.py: 1 of " in done.stderr
+    assert "images cannot be read, the first: path must be a readable image" in done.stderr
     assert path.name in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -277,12 +365,16 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--root", "nowhere"], "train.py: root must be the folder of SYSU-MM01, got 'nowhere'. Expected in nowhere:"),
-        (["--identities-per-batch", "9"], "identities_per_batch must be at most 6, the identities seen in both"),
-        (["--backbone", "resnet5O"], "backbone must be a timm model, got 'resnet5O'. Did you mean 'resnet50'"),
-        (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
+        (
+            ["--root", "nowhere"],
+            "train.py: --root must be the folder of SYSU-MM01, got 'nowhere'. Expected in nowhere:",
+        ),
+        (["--identities-per-batch", "9"], "train.py: --identities-per-batch must be at most 6, the identities seen in"),
+        (
+            ["--backbone", "resnet5O"],
+            "train.py: --backbone must be a timm model, got 'resnet5O'. Did you mean 'resnet50'",
+        ),
         (["--output", "/dev/null/x"], "Not a directory: '/dev/null/x'"),
-        (["--dataset", "regdb", "--trial", "11"], "trial must be a whole number from 1 to 10, got 11"),
     ],
 )
 def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
@@ -293,19 +385,54 @@ def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
     assert not list(tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--evaluate-every"])
-def test_numbers_have_bounds(tmp_path, option):
-    done = train(tmp_path, option, "0")
-    assert done.returncode == 2
-    assert f"argument {option}: must be at least 1, got 0" in done.stderr
+def parsed(*arguments):
+    """Read options in this process; return what argparse writes as it gives up, or the options."""
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error), contextlib.suppress(SystemExit):
+        return module().parse_arguments("", [*map(str, arguments)])
+    return error.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "argument --epochs: must be at least 1, got 0"),
+        (["--evaluate-every", "0"], "argument --evaluate-every: must be at least 1, got 0"),
+        (["--lr", "nan"], "argument --lr: must be at least 0, got nan"),
+        (["--lr", "inf"], "argument --lr: must be at least 0, got inf"),
+        (["--workers", "-1"], "argument --workers: must be at least 0, got -1"),
+        (["--size", "0", "32"], "argument --image-size/--size: must be at least 1, got 0"),
+        (["--epochs", "2.5"], "argument --epochs: invalid int value: '2.5'"),
+        (["--epoch", "2"], "unrecognized arguments: --epoch 2"),
+        (["--dataset", "regdb", "--trial", "11"], "argument --trial: invalid choice: '11' (choose from"),
+        (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
+        (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
+        (["--tracker", "mlflow"], "mlflow must be installed for this: pip install 'vireid[train]'."),
+    ],
+)
+def test_options_are_judged_at_once(arguments, message):
+    assert message in parsed(*arguments)
+
+
+def test_missing_libraries_are_told_before_the_work(monkeypatch):
+    monkeypatch.setattr(module(), "find_spec", lambda library: None if library == "matplotlib" else library)
+    assert "matplotlib must be installed for this: pip install 'vireid[viz]'." in parsed()
+
+
+def test_help_and_typos_do_not_wait_for_torch(tmp_path):
+    for option in ("--help", "--batchsize"):
+        command = [sys.executable, "-X", "importtime", str(ROOT / "examples" / "train.py"), option]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == (0 if option == "--help" else 2)
+        assert not re.search(r"\| +(torch|numpy|timm|accelerate)$", done.stderr, re.MULTILINE)
+        assert "--init-from" in done.stdout + done.stderr
 
 
 def test_preset_of_the_paper():
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import train; print(train.parse_arguments())"
-    done = subprocess.run([sys.executable, "-c", code, "--preset", "paper"], capture_output=True, text=True, check=True)
+    options = str(parsed("--preset", "paper"))
     for setting in (
         "backbone='resnet50'",
-        "size=(288, 144)",
+        "image_size=(288, 144)",
         "epochs=90",
         "lr=0.002",
         "warm_up=15",
@@ -313,16 +440,40 @@ def test_preset_of_the_paper():
         "identities_per_batch=8",
         "images_per_identity=4",
     ):
-        assert setting in done.stdout
+        assert setting in options
 
 
-def methods():
+def module():
     sys.path.insert(0, str(ROOT / "examples"))
     try:
         import methods  # noqa: PLC0415  (it lies beside the examples)
     finally:
         sys.path.pop(0)
-    return methods.METHODS
+    return methods
+
+
+def methods():
+    return module().METHODS
+
+
+def test_examples_import_the_methods_alone():
+    names = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    for path in (ROOT / "examples").glob("*.py"):
+        text = path.read_text()
+        found = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE)) & names
+        assert found <= {"methods"}, f"{path.name} imports {found}"
+        assert "from vireid._" not in text
+        assert path.stem in {"methods", "ablation", "swap_into_a_baseline"} or "OMP_WAIT_POLICY" in text
+    for name, most in {"minimal": 80, "train": 200}.items():
+        assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= most
+
+
+def test_minimal(tmp_path):
+    done = run(ROOT / "examples" / "minimal.py", tmp_path, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1: loss " in done.stdout
+    assert re.search(r"^all search +\d+\.\d\d ± ", done.stdout, re.MULTILINE)
+    assert TwoStreamEmbedder.from_pretrained(tmp_path / "runs" / "minimal").preprocessing["size"] == (96, 48)
 
 
 @pytest.mark.parametrize("name", methods())
@@ -330,11 +481,13 @@ def test_every_method_takes_a_step(name):
     method = methods()[name]
     torch.manual_seed(0)
     network = method.network(4, "test_resnet", pretrained=False, image_size=(64, 32))
-    loss = method.loss(embedding_dim=network.embedding_dim, iterations=10, batch_size=4)
-    views = 2 if method.recipe == "caj" else 1
+    loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
+    views = 1 if method.needs_pairs else 2
+    assert views == 2 or method.recipe != "caj"
     visible, infrared = torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32)
     total, terms = loss(network(visible, infrared), torch.tensor([0, 0, 3, 3]))
     assert total.isfinite()
+    torch.testing.assert_close(total, sum(terms.values()))
     assert all(term.isfinite() and term != 0 for term in terms.values()), terms  # an unbiased MMD may be negative
     total.backward()
     without = {part.split(".")[0] for part, p in network.named_parameters() if p.requires_grad and p.grad is None}
@@ -358,7 +511,7 @@ TERMS = {
 def test_methods_have_their_terms(name):
     method = methods()[name]
     network = method.network(4, "test_resnet", image_size=(64, 32))
-    loss = method.loss(embedding_dim=network.embedding_dim, iterations=10, batch_size=4)
+    loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
     images = torch.rand(2, 4, 3, 64, 32)
     assert set(loss(network(*images), torch.tensor([0, 0, 3, 3]))[1]) == TERMS[name]
 
@@ -368,19 +521,15 @@ def test_views_are_images_of_the_same_people(small, tmp_path):
         tmp_path, "--root", small, "--method", "agw", "--recipe", "caj", "--batches-per-epoch", "1", "--output", "run"
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run/best/config.json").read_text())["model"] == "TwoStreamBaseline"
     evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "run/last.pt", "--root", small)
     assert evaluated.returncode == 0, evaluated.stderr
 
 
 SHORT_ABLATION = """
-import ablation
+import ablation, methods
 rows = ablation.TABLES["1"]
 ablation.TABLES = {"1": {title: rows[title] for title in ("B", "MUN")}, "methods": {"ours": ("mun", {})}}
-try:
-    ablation.main(*ablation.parse_arguments())
-except ValueError as mistake:
-    sys.exit(f"ablation.py: {mistake}")
+methods.run_script(ablation.main, ablation.parse_arguments())
 """
 
 
@@ -410,11 +559,11 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     with Image.open(folder / "ablation.png") as image:
         assert len(image.convert("L").getcolors()) > 50
     twice = run(script, tmp_path, *options, "--seed", "1")
-    assert "ablation.py: --seed must be left to the rows, got one. Take --seeds." in twice.stderr
+    assert "short.py: --seed must be left to the rows, got one. Take --seeds." in twice.stderr
     other = run(script, tmp_path, *options, "--lr", "1")
     assert other.returncode == 1
     assert "is of a run with lr 0.006, not 1.0. Choose another --output, or delete it." in other.stderr
-    assert "ablation.py: b, seed 0, has failed; once it is mended, the same command goes on from here." in other.stderr
+    assert "short.py: b, seed 0, has failed; once it is mended, the same command resumes from here." in other.stderr
 
 
 def test_corrupted_images(trained, small, tmp_path):
@@ -442,28 +591,34 @@ def test_corrupted_images(trained, small, tmp_path):
 
 def test_figures(trained, small, tmp_path):
     folder = tmp_path / "figures"
-    networks = [trained[0] / "first" / name for name in ("best", "last.pt")]
-    done = run(ROOT / "examples" / "visualize.py", tmp_path, *networks, "--root", small, "--output", folder)
+    best, last = (trained[0] / "first" / name for name in ("best", "last.pt"))
+    options = ["--root", small, "--output", folder]
+    mixed = run(ROOT / "examples" / "visualize.py", tmp_path, best, last, *options)
+    assert "visualize.py: networks must all have an auxiliary modality, or none. Draw them one by one." in mixed.stderr
+    done = run(ROOT / "examples" / "visualize.py", tmp_path, last, last, *options)
     assert done.returncode == 0, done.stderr
     names = ["distances.png", "embeddings-2d.png", "embeddings-3d.png", "maps.png", "rankings.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
     for path in folder.iterdir():
         with Image.open(path) as image:
             assert len(image.convert("L").getcolors()) > 50
-    done = run(ROOT / "examples" / "visualize.py", tmp_path, networks[0], "--root", small, "--identities", "1")
+    done = run(ROOT / "examples" / "visualize.py", tmp_path, best, "--root", small, "--identities", "1")
     assert done.returncode == 1
     assert "visualize.py: --identities must have test images of both modalities, got [1]. Some are" in done.stderr
 
 
-def test_networks_are_kept(trained, small, tmp_path):
+def test_networks_are_kept_and_tracked(small, tmp_path):
     options = ["--root", small, "--method", "b", "--batches-per-epoch", "1", "--keep-networks", "--output", "run"]
-    assert train(tmp_path, *options).returncode == 0
-    kept = [TwoStreamBaseline.from_pretrained(tmp_path / f"run/epoch-{epoch}") for epoch in (0, 1, 2)]
+    done = train(tmp_path, *options, *(["--tracker", "tensorboard"] if find_spec("tensorboard") else []))
+    assert done.returncode == 0, done.stderr
+    kept = [module().load(tmp_path / f"run/epoch-{epoch}.pt")[0] for epoch in (0, 1, 2)]
     weights = [network.visible_classifier.weight for network in kept]
     assert not torch.equal(weights[0], weights[1])
-    assert torch.equal(
-        weights[2], load_training_state(tmp_path / "run/last.pt")["step"]["model.visible_classifier.weight"]
-    )
+    last, notes = module().load(tmp_path / "run/last.pt")
+    assert torch.equal(weights[2], last.visible_classifier.weight)
+    assert notes["root"] == str(small)
+    if find_spec("tensorboard"):
+        assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize("options", [[], ["--vireid"]])
