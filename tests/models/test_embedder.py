@@ -9,6 +9,7 @@ import stat
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 from torch import nn
 
@@ -163,6 +164,16 @@ def test_images_are_told_when_they_do_not_fit(images):
         embedder.embed(images[0], "auxiliary")
     with pytest.raises(ValueError, match="feature must be one of 'bn', 'pooled', got 'pool'. Did you mean 'pooled'"):
         embedder.embed(images[0], "visible", feature="pool")
+
+
+def test_weights_bring_the_normalization_of_their_images(tmp_path):
+    torch.save(timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict(), tmp_path / "weights.pth")
+    untrained = create_backbone("tf_efficientnet_lite0", image_size=(64, 32))
+    trained = create_backbone("tf_efficientnet_lite0", image_size=(64, 32), checkpoint=tmp_path / "weights.pth")
+    assert TwoStreamEmbedder(untrained).preprocessing["mean"] == (0.485, 0.456, 0.406)
+    assert TwoStreamEmbedder(trained).preprocessing == {"size": (64, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    given = {"size": (64, 32), "mean": (0.1,) * 3, "std": (0.2,) * 3}
+    assert TwoStreamEmbedder(trained, preprocessing=given).preprocessing == given
 
 
 def test_parts_of_the_embedding(images):

@@ -43,6 +43,8 @@ class TwoStreamBackbone(nn.Module):
     Attributes:
         config: The arguments of :func:`create_backbone` that rebuild the architecture, with the ``last_stride`` in use,
             as a dictionary for JSON. None for halves of your own.
+        normalization: Mean and standard deviation of the images that the loaded weights were trained on, as timm states
+            them; None without weights.
 
     Shape:
         b 3 H W, b 3 H W -> b d h w, b d h w.
@@ -70,6 +72,7 @@ class TwoStreamBackbone(nn.Module):
         self.cut_channels = check_integer("cut_channels", cut_channels, least=1)
         self.out_channels = check_integer("out_channels", out_channels, least=1)
         self.config: dict[str, Any] | None = None
+        self.normalization: dict[str, tuple[float, ...]] | None = None
 
     def first_stages(self, images: Tensor, modality: Modality | str) -> Tensor:
         """Compute the maps at the cut, b c h w, of images b 3 H W of one modality."""
@@ -160,6 +163,8 @@ def create_backbone(
         "image_size": list(size),
         "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
     }
+    if pretrained or checkpoint is not None:
+        backbone.normalization = {key: tuple(network.pretrained_cfg[key]) for key in ("mean", "std")}
     return backbone.train()
 
 

@@ -54,7 +54,8 @@ class TwoStreamEmbedder(nn.Module):
         neck: Module from pooled to normalised embeddings, b d; a :class:`BNNeck` by default (A15 in the paper notes).
             ``nn.Identity()`` is none.
         preprocessing: Mapping of the ``size`` (height, width), ``mean`` and ``std`` of the images. By default the image
-            size of the backbone, (288, 144) if it has none, with the mean and standard deviation of ImageNet.
+            size of the backbone, (288, 144) if it has none, with the mean and standard deviation of its pretrained
+            weights, or of ImageNet without such weights.
 
     Shape:
         b 3 H W -> b d.
@@ -87,7 +88,8 @@ class TwoStreamEmbedder(nn.Module):
         self.neck = BNNeck(backbone.out_channels) if neck is None else neck
         self.embedding_dim = backbone.out_channels
         size = (backbone.config or {}).get("image_size", (288, 144))
-        self.preprocessing = _check_preprocessing({"size": size} if preprocessing is None else preprocessing)
+        usual = {"size": size, **(backbone.normalization or {})}
+        self.preprocessing = _check_preprocessing(usual if preprocessing is None else preprocessing)
 
     def forward(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
         """Embed images of one modality, as :meth:`embed` does."""
