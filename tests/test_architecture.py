@@ -20,7 +20,6 @@ DOORS = {
     "huggingface_hub": {"models/embedder.py", "models/backbone.py"},
     "PIL": {"data/"},
     "torchvision": {"data/"},
-    "scipy": {"data/"},
     "imagecorruptions": {"data/corruptions.py"},
     "tqdm": {"evaluation/extraction.py"},
     "matplotlib": {"visualization/"},

@@ -11,7 +11,7 @@ import importlib
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -111,11 +111,6 @@ def check_choice(argument: str, value: object, options: Iterable[str], rule: str
     remedy = f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
     error = ValueError if isinstance(value, str) else TypeError
     require(False, argument, rule or f"be one of {', '.join(map(repr, options))}", value, remedy, error=error)
-
-
-def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, of Python or of NumPy."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_tensor(argument: str, value: object) -> None:
