@@ -282,11 +282,12 @@ class LLCMProtocol(RetrievalProtocol):
         return f"LLCM {direction}{swapped}, galleries × {self.trials}{cmc}"
 
     def _draw(self, probes: Images, pool: Images) -> list[Trial]:
-        groups = {name: _group(side.identities, side.cameras) for name, side in (("probes", probes), ("pool", pool))}
+        searched = _group(pool.identities, pool.cameras)
         if not self.swapped:
-            return [(slice(None), columns) for columns in _draw_one_each(groups["pool"], self.trials)]
-        everyone = torch.tensor([row for rows in groups["pool"].values() for row in rows])
-        return [(rows, everyone) for rows in _draw_one_each(groups["probes"], self.trials)]
+            return [(slice(None), columns) for columns in _draw_one_each(searched, self.trials)]
+        everyone = torch.tensor([row for rows in searched.values() for row in rows])
+        searching = _group(probes.identities, probes.cameras)
+        return [(rows, everyone) for rows in _draw_one_each(searching, self.trials)]
 
     def _exclude(self, probes: Images, pool: Images) -> Tensor:
         return exclude_same_camera(probes.identities, probes.cameras, pool.identities, pool.cameras)

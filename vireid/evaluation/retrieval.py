@@ -41,7 +41,6 @@ class _Labels(NamedTuple):
 
 
 Images = EmbeddingSet | _Labels
-Sets = EmbeddingSet | Iterable[EmbeddingSet]
 Trial = tuple[Tensor | slice, Tensor]  # rows of the queries, and of the gallery images in the order of ties
 
 
