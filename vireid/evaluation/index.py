@@ -55,10 +55,11 @@ class _Rows(NamedTuple):
 class GalleryIndex:
     """Keep a gallery of embeddings that grows and shrinks, and search it for the rows nearest to a query.
 
-    The search compares every row. Matrix products in torch's float32 precision choose the k nearest, so of rows whose distances differ by no
-    more than their rounding error either may take the last place. The distances of the chosen rows are then computed
-    from the stored rows in float64 and rounded to float32; equal ones rank in the order of insertion. Threads may
-    share an index: each change is made as a whole, and a search sees the gallery as it was when the search began.
+    The search compares every row. Matrix products in torch's float32 precision choose the k nearest, so of rows whose
+    distances differ by no more than the rounding error either may take the last place. The distances of the chosen
+    rows are then computed from the stored rows in float64 and rounded to float32; equal ones rank in the order of
+    insertion. Threads may share an index: each change is made as a whole, and a search sees the gallery as it was when
+    the search began.
 
     Args:
         dim: Width d of the embeddings.
@@ -271,17 +272,19 @@ class GalleryIndex:
         chunk = min(self.chunk_rows, len(stored))
         best, places = x.new_full((len(x), k), -torch.inf), x.new_full((len(x), k), 0, dtype=torch.int64)
         buffer = x.new_empty(min(QUERY_ROWS, len(x)), -(-chunk // GROUP) * GROUP)
+        unit = self.metric == "cosine" and stored.dtype == torch.float32  # half precision rounds the length
         # Near the mean less is lost to rounding; rows of unit length lose little anyway.
         origin = stored[:chunk].float().mean(0) if self.metric == "euclidean" else 0
         x = x - origin
         for start in range(0, len(stored), chunk):
             y = stored[start : start + chunk].float() - origin
-            bias = y.square().sum(1) / -2
+            bias = None if unit else y.square().sum(1) / -2
             buffer[:, len(y) :] = -torch.inf
             for part in (slice(first, first + QUERY_ROWS) for first in range(0, len(x), QUERY_ROWS)):
                 scores = buffer[: len(x[part])]
                 with torch.autocast(x.device.type, enabled=False):
-                    torch.addmm(bias, x[part], y.T, out=scores[:, : len(y)])
+                    out = scores[:, : len(y)]
+                    torch.mm(x[part], y.T, out=out) if bias is None else torch.addmm(bias, x[part], y.T, out=out)
                 _merge(scores, start, best[part], places[part])
         return places.sort(dim=1).values
 
@@ -295,19 +298,25 @@ class GalleryIndex:
 def _merge(scores: Tensor, start: int, best: Tensor, places: Tensor) -> None:
     """Merge the scores q c of a chunk into the k best of each query so far, in place."""
     k, groups = best.shape[1], scores.shape[1] // GROUP
-    peaks = scores.view(len(scores), GROUP, groups).amax(1)  # q c -> q g
-    better = peaks > best[:, -1:]
-    number = min(int(better.sum(1).max()), k)  # the k largest lie in the groups of the k largest peaks
-    query = better.any(1).nonzero().flatten()
-    if number == 0:
+    grouped, limit = scores.view(len(scores), GROUP, groups), best[:, -1:]
+    peaks = grouped.amax(1)  # q c -> q g
+    better = peaks > limit
+    if k <= groups and int(better.sum()) > k * len(best):  # at the beginning: k peaks are a limit, too
+        limit = limit.maximum(peaks.topk(k).values[:, -1:].nextafter(best.new_tensor(-torch.inf)))
+        better = peaks > limit
+    query, group = better.nonzero(as_tuple=True)
+    near = grouped[query, :, group]
+    hit, member = (near > limit[query]).nonzero(as_tuple=True)
+    if len(hit) == 0:
         return
-    group = peaks[query].topk(number).indices
-    column = (torch.arange(GROUP, device=group.device)[:, None] * groups + group[:, None]).flatten(
-        1
-    )  # q (GROUP number)
-    near, order = torch.cat([best[query], scores[query[:, None], column]], 1).topk(k)
-    best[query] = near
-    places[query] = torch.cat([places[query], start + column], 1).gather(1, order)
+    rows, row, count = torch.unique_consecutive(query[hit], return_inverse=True, return_counts=True)
+    column = k + torch.arange(len(hit), device=hit.device) - (count.cumsum(0) - count)[row]
+    merged = best.new_full((len(rows), k + int(count.max())), -torch.inf)
+    places_merged = places.new_zeros(merged.shape)
+    merged[:, :k], places_merged[:, :k] = best[rows], places[rows]
+    merged[row, column], places_merged[row, column] = near[hit, member], start + member * groups + group[hit]
+    best[rows], order = merged.topk(k)
+    places[rows] = places_merged.gather(1, order)
 
 
 def _check_names(names: Any, number: int) -> list[str]:
