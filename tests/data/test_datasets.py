@@ -442,6 +442,16 @@ def test_regdb_has_ten_trials(made_regdb, trial, error):
         create_dataset("regdb", made_regdb, trial=trial)
 
 
+def test_regdb_tests_in_the_order_of_its_lists(regdb):
+    """AGW's scripts rank equal distances by that order."""
+    path = regdb / "idx" / "test_visible_1.txt"
+    lines = path.read_text().splitlines()[::-1]
+    path.write_text("\n".join(lines) + "\n")
+    dataset = RegDB(regdb, trial=1)
+    listed = [str(record.path.relative_to(regdb)) for record in dataset.test_visible]
+    assert listed == [line.split()[0] for line in lines]
+
+
 def test_regdb_s_trial_has_no_default(made_regdb):
     with pytest.raises(TypeError, match="trial must be an integer of at least 1 and of at most 10, got None"):
         create_dataset("regdb", made_regdb)

@@ -24,6 +24,8 @@ from vireid.modality import Modality
 class PersonDataset:
     """Hold the records of a data set, ordered by camera, identity and file name: the base of every reader.
 
+    Only the test records of RegDB keep the order of their lists, by which AGW's scripts rank equal distances.
+
     Args:
         root: Folder of the data set.
 
@@ -98,8 +100,7 @@ class PersonDataset:
         return {mode: PersonImages(records, transform, value_range=value_range) for mode, records in tests.items()}
 
     def _set_splits(self, train: list[Record], test: list[Record]) -> None:
-        """Set the records in order, after requiring both modalities of both splits and that they share nobody."""
-        train, test = (sorted(records, key=lambda r: (r.camera, r.identity, r.path.name)) for records in (train, test))
+        """Set the records as they are ordered, after requiring both modalities of both splits that share nobody."""
         visible, infrared = (
             {record.path for record in _of(modality, train + test)}
             for modality in (Modality.VISIBLE, Modality.INFRARED)
@@ -238,7 +239,7 @@ class SYSUMM01(PersonDataset):
         for split, listed in {"train_id and val_id": train | val, "test_id": test}.items():
             missing = sorted(listed - {record.identity for record in found})
             self._require_found(not missing, f"hold images of every identity in {split}", f"none of {missing[:5]}")
-        self._set_splits(*([r for r in found if r.identity in split] for split in (train | val, test)))
+        self._set_splits(*(_in_order(r for r in found if r.identity in split) for split in (train | val, test)))
 
     def gallery_permutations(self) -> dict[tuple[int, int], np.ndarray]:
         """Read the official order in which the images of a camera and identity enter the galleries, by trial.
@@ -345,7 +346,7 @@ class RegDB(PersonDataset):
             ]
             for split in ("train", "test")
         )
-        self._set_splits(train, test)
+        self._set_splits(_in_order(train), test)
 
 
 class LLCM(PersonDataset):
@@ -421,7 +422,7 @@ class LLCM(PersonDataset):
             test += self._find_images(folders, modality, sorted(listed))
         missing = sorted(listed - {record.identity for record in test})
         self._require_found(not missing, "hold images of every identity in test_id", f"none of {missing[:5]}")
-        self._set_splits(train, test)
+        self._set_splits(_in_order(train), _in_order(test))
 
 
 def create_dataset(name: str, root: str | os.PathLike[str], *, trial: int | None = None) -> PersonDataset:
@@ -509,6 +510,10 @@ def check_dataset(dataset: PersonDataset) -> DatasetReport:
     counts = dataset.counts()
     rows = ((what, counts.get(what, 0), published) for what, published in dataset.published.items())
     return DatasetReport(dataset.name, tuple(rows))
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.camera, record.identity, record.path.name))
 
 
 def _of(modality: Modality, records: Sequence[Record]) -> list[Record]:
