@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import timm
 import torch
+from einops import rearrange
+from einops.layers.torch import Rearrange
 from timm.models import load_state_dict
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -213,21 +215,12 @@ class _RemainingTokens(nn.Module):
         self.rope = rope
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        tokens = feature_map.flatten(2).transpose(1, 2)  # b c h w -> b (h w) c
+        tokens = rearrange(feature_map, "b c h w -> b (h w) c")
         patches = tokens.shape[1]
         if self.prefix is not None:
-            tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+            tokens = torch.cat([self.prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         grid = feature_map.shape[2:]
         return _to_map(self.norm(_run_blocks(self.blocks, tokens, self.rope, grid))[:, -patches:], *grid)
-
-
-class _Permute(nn.Module):
-    def __init__(self, *order: int) -> None:
-        super().__init__()
-        self.order = order
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        return feature_map.permute(self.order)
 
 
 def _run_blocks(blocks: nn.Sequential, tokens: Tensor, rope: Any, grid: Iterable[int]) -> Tensor:
@@ -238,10 +231,11 @@ def _run_blocks(blocks: nn.Sequential, tokens: Tensor, rope: Any, grid: Iterable
 
 
 def _to_map(tokens: Tensor, height: int, width: int) -> Tensor:
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)  # b (h w) c -> b c h w
+    return rearrange(tokens, "b (h w) c -> b c h w", h=height, w=width)
 
 
 _HEAD = {"global_pool", "head", "head_drop", "fc", "fc_norm", "classifier", "attn_pool", "pre_logits"}
+_TO_FIRST, _TO_LAST = "b h w c -> b c h w", "b c h w -> b h w c"  # the place of the channels
 _SPLITTABLE = "The page on backbones lists networks that split."
 _MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -456,7 +450,7 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
         last = _is_channels_last(feature_map, image)
         added: list[nn.Module] = [NonLocalBlock(feature_map.shape[3 if last else 1]).eval()]
         if last:
-            added = [_Permute(0, 3, 1, 2), *added, _Permute(0, 2, 3, 1)]
+            added = [Rearrange(_TO_FIRST), *added, Rearrange(_TO_LAST)]
         _replace(network, block, nn.Sequential(module, *added))
 
 
@@ -494,9 +488,9 @@ def _split_maps(network: Any, stages: int, image: Tensor, expected: Tensor) -> t
         _replace(network, step, nn.Sequential())
     _empty_head(network)
     if _is_channels_last(first(image), image):
-        first, shared = nn.Sequential(first, _Permute(0, 3, 1, 2)), [_Permute(0, 2, 3, 1), *shared]
+        first, shared = nn.Sequential(first, Rearrange(_TO_FIRST)), [Rearrange(_TO_LAST), *shared]
     if _is_channels_last(expected, image):
-        shared, expected = [*shared, _Permute(0, 3, 1, 2)], expected.permute(0, 3, 1, 2)
+        shared, expected = [*shared, Rearrange(_TO_FIRST)], rearrange(expected, _TO_FIRST)
     return first, shared[0] if len(shared) == 1 else nn.Sequential(*shared), expected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from vireid._checks import check_integer, check_like_weights, check_tensor, require
@@ -55,8 +56,9 @@ class NonLocalBlock(nn.Module):
         require(len(shape) == 4 and shape[1] == channels, "feature_map", f"have shape (b, {channels}, h, w)", shape)
         check_like_weights("feature_map", feature_map, self.value.weight)
         height, width = feature_map.shape[-2:]
-        value, query, key = (part(feature_map).flatten(2) for part in (self.value, self.query, self.key))  # b e n
+        parts = (part(feature_map) for part in (self.value, self.query, self.key))
+        value, query, key = (rearrange(part, "b e h w -> b e (h w)") for part in parts)
         mixed = key @ value.mT / (height * width)  # b e e: summing the positions first is exact and cheaper
-        summed = (query.mT @ mixed).mT.unflatten(2, (height, width))  # b e h w
+        summed = rearrange(query.mT @ mixed, "b (h w) e -> b e h w", h=height)
         added: Tensor = self.project(summed)
         return feature_map + added
