@@ -273,11 +273,11 @@ class GalleryIndex:
         best, places = x.new_full((len(x), k), -torch.inf), x.new_full((len(x), k), 0, dtype=torch.int64)
         buffer = x.new_empty(min(QUERY_ROWS, len(x)), -(-chunk // GROUP) * GROUP)
         unit = self.metric == "cosine" and stored.dtype == torch.float32  # half precision rounds the length
-        # Near the mean less is lost to rounding; rows of unit length lose little anyway.
-        origin = stored[:chunk].float().mean(0) if self.metric == "euclidean" else 0
-        x = x - origin
+        origin = stored[:chunk].float().mean(0)  # near it less is lost to rounding
+        x = x if unit else x - origin
         for start in range(0, len(stored), chunk):
-            y = stored[start : start + chunk].float() - origin
+            y = stored[start : start + chunk].float()
+            y = y if unit else y - origin
             bias = None if unit else y.square().sum(1) / -2
             buffer[:, len(y) :] = -torch.inf
             for part in (slice(first, first + QUERY_ROWS) for first in range(0, len(x), QUERY_ROWS)):
@@ -298,14 +298,14 @@ class GalleryIndex:
 def _merge(scores: Tensor, start: int, best: Tensor, places: Tensor) -> None:
     """Merge the scores q c of a chunk into the k best of each query so far, in place."""
     k, groups = best.shape[1], scores.shape[1] // GROUP
-    grouped, limit = scores.view(len(scores), GROUP, groups), best[:, -1:]
-    peaks = grouped.amax(1)  # q c -> q g
+    grouped, limit = scores.view(len(scores), groups, GROUP), best[:, -1:]
+    peaks = grouped.amax(2)  # q c -> q g
     better = peaks > limit
     if k <= groups and int(better.sum()) > k * len(best):  # at the beginning: k peaks are a limit, too
         limit = limit.maximum(peaks.topk(k).values[:, -1:].nextafter(best.new_tensor(-torch.inf)))
         better = peaks > limit
     query, group = better.nonzero(as_tuple=True)
-    near = grouped[query, :, group]
+    near = grouped[query, group]
     hit, member = (near > limit[query]).nonzero(as_tuple=True)
     if len(hit) == 0:
         return
@@ -314,7 +314,7 @@ def _merge(scores: Tensor, start: int, best: Tensor, places: Tensor) -> None:
     merged = best.new_full((len(rows), k + int(count.max())), -torch.inf)
     places_merged = places.new_zeros(merged.shape)
     merged[:, :k], places_merged[:, :k] = best[rows], places[rows]
-    merged[row, column], places_merged[row, column] = near[hit, member], start + member * groups + group[hit]
+    merged[row, column], places_merged[row, column] = near[hit, member], start + group[hit] * GROUP + member
     best[rows], order = merged.topk(k)
     places[rows] = places_merged.gather(1, order)
 
