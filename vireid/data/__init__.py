@@ -1,9 +1,12 @@
-"""Readers of the public data sets, a generator of a synthetic one, aligned batches and augmentations."""
+"""Readers of the public data sets and of your own, a synthetic one, aligned batches and augmentations."""
 
 from vireid.data.corruptions import CORRUPTIONS, RandomCorruption, corrupt
+from vireid.data.crops import crop_boxes
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset, create_dataset
+from vireid.data.folders import RecordList, read_folders, read_table
 from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image
 from vireid.data.samplers import CrossModalityIdentitySampler
+from vireid.data.splits import OwnDataset, split_identities
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
     ChannelAdaptiveGray,
@@ -27,6 +30,7 @@ __all__ = [
     "CrossModalityIdentitySampler",
     "DatasetReport",
     "Normalize",
+    "OwnDataset",
     "Pair",
     "PairedImages",
     "PersonDataset",
@@ -35,6 +39,7 @@ __all__ = [
     "RandomFlip",
     "RandomPadCrop",
     "Record",
+    "RecordList",
     "RegDB",
     "TwoViews",
     "check_dataset",
@@ -43,6 +48,10 @@ __all__ = [
     "create_dataset",
     "create_test_transform",
     "create_train_transform",
+    "crop_boxes",
     "generate_synthetic",
+    "read_folders",
     "read_image",
+    "read_table",
+    "split_identities",
 ]

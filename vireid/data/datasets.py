@@ -63,7 +63,7 @@ class PersonDataset:
             counts |= {f"{split} visible images": len(visible), f"{split} infrared images": len(infrared)}
             for camera in sorted({record.camera for record in visible + infrared}):
                 taken = sum(record.camera == camera for record in visible + infrared)
-                counts[f"{split} images of camera {camera}"] = taken
+                counts[f"{split} images of camera {self._camera_name(camera)}"] = taken
         return counts
 
     def fingerprint(self) -> str:
@@ -98,6 +98,9 @@ class PersonDataset:
         """
         tests = {Modality.VISIBLE: self.test_visible, Modality.INFRARED: self.test_infrared}
         return {mode: PersonImages(records, transform, value_range=value_range) for mode, records in tests.items()}
+
+    def _camera_name(self, camera: int) -> str:
+        return str(camera)
 
     def _set_splits(self, train: list[Record], test: list[Record]) -> None:
         """Set the records as they are ordered, after requiring both modalities of both splits that share nobody."""
@@ -457,23 +460,29 @@ class DatasetReport:
 
     Args:
         name: Name of the data set.
-        rows: (what, found, published) for each published count.
+        rows: (what, found, published) for each published count, or (what, found, None) for each count of a data set
+            without published ones.
     """
 
     name: str
-    rows: tuple[tuple[str, int, int], ...]
+    rows: tuple[tuple[str, int, int | None], ...]
 
     @property
     def complete(self) -> bool:
-        """Return whether all counts are the published ones."""
+        """Return whether there are published counts and all are found."""
         return all(found == published for _, found, published in self.rows)
 
     def __str__(self) -> str:
-        verdict = "all counts are the published ones" if self.complete else "counts differ from the published ones"
-        lines = [f"{self.name}: {verdict}", f"{'':28}{'found':>8}{'published':>11}"]
-        lines += [
-            f"{what:28}{found:8}{published:11}{'  ←' * (found != published)}" for what, found, published in self.rows
-        ]
+        width = max(28, *(len(what) + 1 for what, _, _ in self.rows)) if self.rows else 28
+        if all(published is None for _, _, published in self.rows):
+            verdict, columns = "there are no published counts to compare with", ""
+        else:
+            verdict = "all counts are the published ones" if self.complete else "counts differ from the published ones"
+            columns = f"{'published':>11}"
+        lines = [f"{self.name}: {verdict}", f"{'':{width}}{'found':>8}{columns}"]
+        for what, found, published in self.rows:
+            compared = "" if published is None else f"{published:11}{'  ←' * (found != published)}"
+            lines.append(f"{what:{width}}{found:8}{compared}")
         return "\n".join(lines)
 
 
@@ -482,7 +491,8 @@ def check_dataset(dataset: PersonDataset) -> DatasetReport:
 
     ``print(check_dataset(dataset))`` writes the table. SYSU-MM01's published counts come from its official
     rand_perm_cam.mat and lists; RegDB's hold for every trial; LLCM's image counts are those that its users report and
-    add up to its published 46,767. :func:`check_images` reads the images.
+    add up to its published 46,767. Images of your own have no published counts, so their report shows the counts found.
+    :func:`check_images` reads the images.
 
     Args:
         dataset: Data set as a reader returns it.
@@ -508,8 +518,8 @@ def check_dataset(dataset: PersonDataset) -> DatasetReport:
     """
     check_type("dataset", dataset, PersonDataset, "be a data set")
     counts = dataset.counts()
-    rows = ((what, counts.get(what, 0), published) for what, published in dataset.published.items())
-    return DatasetReport(dataset.name, tuple(rows))
+    published: Mapping[str, int | None] = dataset.published or dict.fromkeys(counts)
+    return DatasetReport(dataset.name, tuple((what, counts.get(what, 0), count) for what, count in published.items()))
 
 
 def _in_order(records: Iterable[Record]) -> list[Record]:
