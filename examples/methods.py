@@ -279,7 +279,8 @@ def name_options(message, args):
 
     def option(match):
         name = match[1] or match[2]
-        return f"--{name.replace('_', '-')}" if name in vars(args) else match[0]
+        typed = name in vars(args) and not name.startswith("network")  # which are positional
+        return f"--{name.replace('_', '-')}" if typed else match[0]
 
     return re.sub(r"^(\w+)(?= must )|\b(\w+)=True\b", option, message)
 
