@@ -157,6 +157,7 @@ CASES = {
         difficulty=number(0, 1),
         seed=integer(0),
         workers=integer(1),
+        progress=flag(),
     ),
     "corrupt": case(
         corrupt,

@@ -167,6 +167,13 @@ def test_bytes_depend_on_neither_process_nor_order_nor_number(sysu, tmp_path):
     assert all(ours[name] == theirs[name] for name in shared)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bar_counts_the_images(workers, tmp_path, capsys):
+    few = {"train_identities": 2, "test_identities": 1, "images_per_camera": 1, "size": (32, 16)}
+    generate_synthetic(tmp_path / "people", **few, workers=workers, progress=True)
+    assert "18/18" in capsys.readouterr().err
+
+
 def test_workers_write_the_same_bytes(sysu, tmp_path):
     assert files(generate_synthetic(tmp_path / "people", **SMALL, workers=2)) == files(sysu)
 

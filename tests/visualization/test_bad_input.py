@@ -118,7 +118,10 @@ CASES = {
         {"ranking": ranking(), "queries": IMAGES[:1], "gallery": IMAGES},
         ranking=[None, 3, "text", [], (RANKING["rows"], RANKING["correct"]), {}, RANKING, object(), RANKING["rows"]]
         + [ranking(rows=rows) for rows in tensor(torch.rand(1, 2), torch.ones(1, 2) > 0, torch.zeros(1, 0).long())]
-        + [ranking(correct=correct) for correct in tensor(torch.rand(1, 2), torch.ones(1, 3) > 0, torch.ones(2) > 0)],
+        + [
+            ranking(correct=correct)
+            for correct in tensor(torch.rand(1, 2), torch.ones(1, 3) > 0, torch.ones(2) > 0)[1:]
+        ],
         queries=[*NOT_SEQUENCES, [], IMAGES, *([image] for image in NOT_PICTURES)],
         gallery=[*NOT_SEQUENCES, [], IMAGES[:1], *([image] * 2 for image in NOT_PICTURES)],
         number=integer(least=1),

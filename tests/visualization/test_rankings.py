@@ -58,6 +58,16 @@ def test_spreads_over_the_queries_and_reads_what_it_draws():
     assert len(plot_rankings(SimpleNamespace(rows=rows, correct=rows > 12), queries, gallery, number=99).axes) == 30
 
 
+def test_without_labels_no_frame_is_right_or_wrong(case):
+    ranking, queries, gallery = case
+    figure = plot_rankings(SimpleNamespace(rows=ranking.rows, correct=None), queries, gallery)
+    assert [axes.get_title() for axes in figure.axes] == ["query", "1", "2", "query", "1", "2"]
+    colours = {axes.spines["left"].get_edgecolor() for axes in plot_rankings(*case).axes[1:3]}
+    unknown = {figure.axes[i].spines["left"].get_edgecolor() for i in (1, 2, 4, 5)}
+    assert len(unknown) == 1
+    assert not unknown & colours
+
+
 def test_rows_that_are_none_are_left_out(case):
     _, queries, gallery = case
     figure = plot_rankings(ranked([[1, -1], [-1, -1]], [[True, False], [False, False]]), queries, gallery)

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.random import default_rng
 from PIL import Image
 
-from vireid._checks import check_choice, check_integer, check_number, check_size, check_type, require
+from vireid._checks import (
+    check_choice,
+    check_flags,
+    check_integer,
+    check_number,
+    check_size,
+    check_type,
+    import_extra,
+    require,
+)
 from vireid.data.matlab import write_matlab
 from vireid.data.pedestrians import Shot, photograph
 from vireid.modality import Modality
@@ -35,6 +44,7 @@ def generate_synthetic(
     difficulty: float = 0.5,
     seed: int = 0,
     workers: int = 1,
+    progress: bool = False,
 ) -> Path:
     """Write a data set of drawn pedestrians with split files, which the readers of the public data sets can read.
 
@@ -62,6 +72,7 @@ def generate_synthetic(
         seed: Seed of the people, cameras and images.
         workers: Number of processes that draw. More than one need the ``if __name__ == "__main__":`` of
             `multiprocessing`.
+        progress: Whether to show a bar, which needs tqdm.
 
     Returns:
         The absolute path of ``root``.
@@ -70,6 +81,7 @@ def generate_synthetic(
         ValueError: If an argument is out of range, or ``layout`` is unknown.
         TypeError: If an argument has another type.
         FileExistsError: If ``root`` is a file or a folder that is not empty.
+        ImportError: If a bar is asked for and tqdm is not installed.
 
     Example:
         >>> import tempfile
@@ -89,6 +101,7 @@ def generate_synthetic(
     size = check_size("size", size, least=(32, 16))
     difficulty = check_number("difficulty", difficulty, least=0, most=1)
     absence = check_number("absence", absence, least=0, most=1)
+    check_flags(progress=progress)
     check_type("root", root, (str, os.PathLike), "be a path")
     root = Path(root).absolute()
     exists = root.exists()
@@ -100,6 +113,7 @@ def generate_synthetic(
     sightings = _sightings(layout, [*train, *test], cameras, absence, seed)
     shots, lists = _LAYOUTS[layout](train, test, sightings, range(1, images_per_camera + 1), seed)
     write = partial(_write_image, size=size, difficulty=difficulty, seed=seed)
+    show = partial(import_extra("tqdm", "examples").tqdm, total=len(shots), desc="images") if progress else iter
     root.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{root.name}.", dir=root if exists else root.parent) as temporary:
         unfinished = Path(temporary, root.name)
@@ -108,11 +122,11 @@ def generate_synthetic(
         for path, content in lists.items():
             (unfinished / path).write_bytes(content)
         if workers == 1:
-            for shot in shots:
+            for shot in show(shots):
                 write(unfinished, shot)
         else:
             with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-                list(pool.map(write, repeat(unfinished), shots, chunksize=32))
+                list(show(pool.map(write, repeat(unfinished), shots, chunksize=32)))
         if exists:  # a mounted volume cannot be replaced
             for entry in sorted(unfinished.iterdir()):
                 entry.rename(root / entry.name)

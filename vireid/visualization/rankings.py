@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_RIGHT, _WRONG = "#1a9850", "#d73027"
+_MARKS = {True: " ✓", False: " ✗", None: ""}
+_COLOURS = {True: "#1a9850", False: "#d73027", None: "#7f7f7f"}
 
 
 class RankedRows(Protocol):
@@ -25,8 +26,8 @@ class RankedRows(Protocol):
         """Rows of the gallery, q k, best first; -1 stands for none."""
 
     @property
-    def correct(self) -> Tensor:
-        """Whether each of them shows the identity of its query, q k."""
+    def correct(self) -> Tensor | None:
+        """Whether each of them shows the identity of its query, q k; None if nobody knows."""
 
 
 def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence[Any], *, number: int = 8) -> Figure:
@@ -35,7 +36,8 @@ def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence
     The queries are spread evenly over all of them. Only the images that are drawn are read.
 
     Args:
-        ranking: Result of a protocol's ``rank``.
+        ranking: Result of a protocol's ``rank``, or any object with its ``rows`` and ``correct``. Without labels
+            ``correct`` is None, and all frames are gray.
         queries: Query images, one for each row of the ranking: a sequence of images, or of tuples that begin with one,
             such as ``dataset.test_images()["infrared"]``. Images may differ in size; values are 0 to 255 if uint8, else
             0 to 1.
@@ -48,8 +50,8 @@ def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence
     Raises:
         ValueError: if the ranking has no query or as many as there are images of queries, a row is outside of the
             gallery, or an image is not 3 h w with values in its range.
-        TypeError: if the ranking has no tensors ``rows`` of integers and ``correct`` of booleans, queries or gallery is
-            not a sequence of images, or number is not an integer.
+        TypeError: if the ranking has no tensors ``rows`` of integers and ``correct`` of booleans (or None), queries or
+            gallery is not a sequence of images, or number is not an integer.
         ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
@@ -71,26 +73,27 @@ def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence
     for line, (query, found) in enumerate(zip(shown, lists, strict=True)):
         _show(figure.add_subplot(grid[line, 0]), _image("queries", queries, query), "query", "black")
         for column, (row, hit) in enumerate(found, start=1):
-            title, colour = (f"{column} ✓", _RIGHT) if hit else (f"{column} ✗", _WRONG)
+            title, colour = f"{column}{_MARKS[hit]}", _COLOURS[hit]
             _show(figure.add_subplot(grid[line, column]), _image("gallery", gallery, row), title, colour)
     return figure
 
 
 def _check_ranking(
     ranking: RankedRows, queries: Sequence[Any], gallery: Sequence[Any]
-) -> tuple[list[list[int]], list[list[bool]]]:
+) -> tuple[list[list[int]], list[list[bool | None]]]:
     """Return the rows and whether they are right as lists, once they fit the images."""
     fields = hasattr(ranking, "rows") and hasattr(ranking, "correct")
     remedy = "Pass the result of protocol.rank."
     require(fields, "ranking", "have the fields rows and correct", type(ranking).__name__, remedy, error=TypeError)
     rows, correct = ranking.rows, ranking.correct
     check_tensor("ranking.rows", rows)
-    check_tensor("ranking.correct", correct)
     require(is_integral(rows), "ranking.rows", "be integers", rows.dtype, error=TypeError)
-    require(correct.dtype == torch.bool, "ranking.correct", "be booleans", correct.dtype, error=TypeError)
     shape = tuple(rows.shape)
     require(rows.ndim == 2 and 0 not in shape, "ranking.rows", "have shape (q, k), both at least 1", shape)
-    require(correct.shape == rows.shape, "ranking.correct", f"have shape {shape} like rows", tuple(correct.shape))
+    if correct is not None:
+        check_tensor("ranking.correct", correct)
+        require(correct.dtype == torch.bool, "ranking.correct", "be booleans", correct.dtype, error=TypeError)
+        require(correct.shape == rows.shape, "ranking.correct", f"have shape {shape} like rows", tuple(correct.shape))
     for name, images in (("queries", queries), ("gallery", gallery)):
         indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, (str, dict))
         require(indexed, name, "be a sequence of images", type(images).__name__, error=TypeError)
@@ -98,7 +101,7 @@ def _check_ranking(
     last = int(rows.max())
     rule = f"have an image for each row of the ranking, at least {last + 1}"
     require(last < len(gallery), "gallery", rule, len(gallery))
-    return rows.tolist(), correct.tolist()
+    return rows.tolist(), [[None] * shape[1]] * shape[0] if correct is None else correct.tolist()
 
 
 def _image(name: str, images: Sequence[Any], row: int) -> Tensor:
