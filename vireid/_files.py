@@ -24,7 +24,7 @@ from typing import IO, Any, BinaryIO
 import safetensors.torch
 from torch import Tensor
 
-from vireid._checks import require
+from vireid._checks import check_type, require
 
 try:
     import fcntl
@@ -50,6 +50,7 @@ def write_file(path: str | os.PathLike[str], write: Callable[[Path], None]) -> N
     Raises:
         OSError: If the file cannot be written, for want of space or of permission.
     """
+    check_type("path", path, (str, os.PathLike), "be a path")
     path = Path(path)
     unfinished = path.parent / f".{secrets.token_hex(8)}{_ending()}"
     try:
@@ -78,6 +79,7 @@ def check_file(path: str | os.PathLike[str]) -> bool:
         FileNotFoundError: If there is no such file.
         ValueError: If the file has a checksum that does not fit.
     """
+    check_type("path", path, (str, os.PathLike), "be a path")
     require(Path(path).is_file(), "path", "be a file", str(path), error=FileNotFoundError)
     with Path(path).open("rb") as file:
         place, expected, found = _checksum(file)
@@ -171,6 +173,7 @@ def lock_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
         ...     print("training")
         training
     """
+    check_type("folder", folder, (str, os.PathLike), "be a path")
     path = Path(folder, ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _lock(path)

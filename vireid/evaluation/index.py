@@ -96,7 +96,10 @@ class GalleryIndex:
         check_type("dtype", dtype, torch.dtype, "be a torch.dtype")
         require(dtype in DTYPES, "dtype", f"be one of {', '.join(map(str, DTYPES))}", dtype)
         self.metric = metric
-        rows = torch.empty(0, self.dim, dtype=dtype, device=device)
+        try:
+            rows = torch.empty(0, self.dim, dtype=dtype, device=device)
+        except (TypeError, RuntimeError) as error:
+            raise type(error)(f"device must be a device of torch, got {device!r}: {error}") from error
         self._rows = _Rows(rows, torch.empty(0, dtype=torch.int64, device=rows.device), [])
         self._lock = threading.Lock()
 
