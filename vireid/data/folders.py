@@ -187,7 +187,7 @@ def read_table(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | N
         ("split", _SPLITS, labelled if "split" in columns else {}),
     ):
         wrong = [f"line {i}: {row[column]}" for i, row in of_rows.items() if row[column] not in known]
-        rule, remedy = f"have {', '.join(known)} in its column {column}", f"{len(wrong)} lines have not."
+        rule, remedy = f"have {' or '.join(known)} as {column}", f"{len(wrong)} of {len(rows)} lines have not."
         require(not wrong, table.name, rule, wrong[:3], remedy)
     images = {
         i: _Image(
