@@ -85,7 +85,7 @@ def _check_boxes(boxes: Any) -> NDArray[np.float64]:
     corners = getattr(boxes, "xyxy", boxes)
     rule = "be (left, top, right, bottom) of each box, n 4, or have them as xyxy"
     if isinstance(corners, Tensor):
-        corners = corners.detach().cpu().float()  # NumPy has no bfloat16
+        corners = corners.detach().cpu().double()  # NumPy has no bfloat16
     try:
         corners = np.asarray(corners)
     except ValueError:  # rows of different lengths
@@ -95,5 +95,5 @@ def _check_boxes(boxes: Any) -> NDArray[np.float64]:
     require(corners.dtype.kind in "iuf", "boxes", rule, boxes, error=TypeError)
     require(corners.ndim == 2 and corners.shape[1] == 4, "boxes", rule, corners.shape)
     wrong = np.flatnonzero(~np.isfinite(corners).all(1))
-    require(not len(wrong), f"boxes[{wrong[:1].sum()}]", "be finite", corners[wrong[:1]].tolist())
+    require(not len(wrong), f"boxes[{wrong[:1].sum()}]", "be finite", corners[wrong[:1]].ravel().tolist())
     return np.asarray(corners, np.float64)
