@@ -1,5 +1,6 @@
 import atexit
 import inspect
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vireid.data import (
     ChannelExchange,
     CrossModalityIdentitySampler,
     Normalize,
+    OwnDataset,
     PairedImages,
     PersonDataset,
     PersonImages,
@@ -25,6 +27,7 @@ from vireid.data import (
     RandomFlip,
     RandomPadCrop,
     Record,
+    RecordList,
     RegDB,
     TwoViews,
     check_dataset,
@@ -33,8 +36,12 @@ from vireid.data import (
     create_dataset,
     create_test_transform,
     create_train_transform,
+    crop_boxes,
     generate_synthetic,
+    read_folders,
     read_image,
+    read_table,
+    split_identities,
 )
 
 FOLDER = tempfile.TemporaryDirectory()  # the table is made when the module is read
@@ -45,6 +52,15 @@ Image.fromarray(np.arange(96, dtype=np.uint8).reshape(8, 4, 3)).save(IMAGE)
 for name, content in {"text.jpg": b"no image", "cut.png": IMAGE.read_bytes()[:50], "empty.png": b""}.items():
     (ROOT / name).write_bytes(content)
 DATA = generate_synthetic(ROOT / "data", train_identities=2, test_identities=1, images_per_camera=1, size=(32, 16))
+
+(ROOT / "people.csv").write_text("path,modality\nimage.png,visible\n")
+FOLDERS = {
+    "visible": "cam[1245]",
+    "infrared": "cam[36]",
+    "pattern": r"cam(?P<camera>\d)/(?P<identity>\d+)/",
+    "root": DATA,
+}
+OWN = read_folders(**FOLDERS)
 
 RECORDS = [Record(IMAGE, 1, 1, "visible"), Record(IMAGE, 1, 1, "infrared"), Record(IMAGE, 2, 1, "infrared")]
 PAIRS = PairedImages(RECORDS, torch.clone, torch.clone)
@@ -60,6 +76,8 @@ CHANNELS = [None, 0.5, "rgb", (0.5,), (0.5,) * 4, (0.5, 0.5, "0.5"), (None,) * 3
 STD = [*CHANNELS, (0, 1, 1), (1, -1, 1), (float("inf"), 1, 1)]
 MODALITY = choice("thermal", "Visible", "auxiliary")
 IMAGES = tensor(torch.rand(4), torch.rand(1, 8, 4), torch.rand(8, 4, 3), torch.rand(3, 0, 4), torch.rand(2, 3, 4, 0))
+BOXES = [[0, 0, 2, 2]]
+MAPPING = [3, "text", [1], [(1, "a")], {1}, object(), True]
 RECORD_LISTS = [None, 3, "text", [1], [None], ["a.jpg"], [(IMAGE, 1, 1, "visible")], {}, [], object()]
 LABELS = [
     None,
@@ -217,6 +235,104 @@ CASES = {
         recipe=choice("cajj", "MUN"),
         padding=[value for value in integer(0) if value is not None],
         **TRANSFORM,
+    ),
+}
+
+CASES |= {
+    "RecordList": case(
+        RecordList,
+        {"records": OWN},
+        records=[value for value in RECORD_LISTS if value not in ([], {})],
+        names=MAPPING,
+        camera_names=MAPPING,
+        splits=MAPPING,
+    ),
+    "read_folders": case(
+        read_folders,
+        FOLDERS,
+        visible=[*PATH, DATA / "nowhere", "cam7", "nowhere*", str(IMAGE), "\0", "exp"],
+        infrared=[*PATH, DATA / "nowhere", "cam7", "nowhere*", str(IMAGE), "\0", "exp", ".", "cam*"],
+        pattern=[
+            None,
+            3,
+            [],
+            {},
+            object(),
+            True,
+            b".*",
+            re.compile(b".*"),
+            "(",
+            "(?P<id>.)",
+            "(.)",
+            "$",
+            "[^c]",
+            "(?P<identity>.*)",
+        ],
+        root=[value for value in NOWHERE if value is not None],
+    ),
+    "read_table": case(
+        read_table,
+        {"path": ROOT / "people.csv"},
+        path=[*PATH, ROOT, ROOT / "nowhere.csv", "\0"],
+        root=[value for value in NOWHERE if value is not None],
+    ),
+    "split_identities": case(
+        split_identities,
+        {"records": OWN},
+        records=[*RECORD_LISTS, RECORDS, OWN[:8]],
+        test=[value for value in number(0, 1) if value is not None],
+        seed=integer(0),
+        query=MODALITY,
+        queries_only=[*number(0, 1), 1],
+        gallery_only=number(0, 1),
+    ),
+    "OwnDataset": case(
+        OwnDataset,
+        {"train": OWN[:3], "test": ()},
+        train=[value for value in RECORD_LISTS if value not in ([], {})],
+        test=[value for value in [*RECORD_LISTS, OWN[:1], OWN[1:2]] if value not in ([], {})],
+        unlabelled=[value for value in [*RECORD_LISTS, OWN[:1]] if value not in ([], {})],
+        names=MAPPING,
+        camera_names=MAPPING,
+    ),
+    "OwnDataset.test_images": case(split_identities(OWN).test_images, {}, transform=FUNCTION, value_range=RANGE),
+    "crop_boxes": case(
+        crop_boxes,
+        {"frame": BYTES, "boxes": BOXES},
+        frame=[
+            *IMAGES,
+            torch.rand(3, 8, 4),
+            BYTES[None],
+            BYTES.bool(),
+            BYTES.numpy(),
+            BYTES.long(),
+            BYTES.numpy()[None],
+            np.ones((4, 4)),
+        ],
+        boxes=[
+            None,
+            3,
+            "text",
+            object(),
+            {},
+            True,
+            [1, 2, 3, 4],
+            [[1, 2, 3]],
+            [[1, 2, 3], [1]],
+            [["0", "0", "2", "2"]],
+            [[None] * 4],
+            [[True] * 4],
+            [[0j] * 4],
+            [[0, 0, float("nan"), 1]],
+            [[0, 0, float("inf"), 1]],
+            [[2, 0, 1, 1]],
+            [[0, 0, 0, 0]],
+            [[9, 9, 12, 12]],
+            np.zeros((1, 1, 4)),
+            torch.rand(2, 5),
+            torch.ones(1, 4, dtype=torch.bool),
+        ],
+        channels=choice("RGB", "gbr"),
     ),
 }
 
