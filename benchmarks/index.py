@@ -3,10 +3,10 @@
     pip install faiss-cpu
     python benchmarks/index.py [--gallery 1000000] [--queries 10000] [--dim 256] [--k 20] [--threads 2]
 
-Each contender runs in a process of its own, one after the other, on the same random unit rows. Memory is the growth of
-the process's peak (getrusage) over what it was with the rows and queries in place: the copy that an index keeps, and
-what the search adds to it. faiss ranks products in float32, vireid distances in float64 rounded to float32: where two
-rows are nearer to each other than the rounding, the ids may differ.
+Each contender runs in a process of its own, in turns, on the same random unit rows; times are the medians over the
+rounds, and the ratio is given with its spread. Memory is the growth of the process's peak (getrusage) over its size with
+the rows and queries in place: the copy that an index keeps, and what the search adds to it. Both choose by products in
+float32: where two rows are nearer to each other than the rounding, the ids may differ.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,8 +63,9 @@ def main():
     parser.add_argument("--gallery", type=int, default=1_000_000, help="rows of the gallery")
     parser.add_argument("--queries", type=int, default=10_000, help="rows to search for")
     parser.add_argument("--dim", type=int, default=256, help="width of the rows")
-    parser.add_argument("--k", type=int, default=20, help="nearest rows of each query")
-    parser.add_argument("--threads", type=int, default=2, help="of each contender")
+    parser.add_argument("--k", type=int, default=20, help="rows to find for each query")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each contender runs")
     parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # its name and where it writes its ids
     arguments = parser.parse_args()
     if arguments.contender:
@@ -72,20 +74,23 @@ def main():
     if importlib.util.find_spec("faiss") is None:
         raise SystemExit("faiss must be installed for this: pip install faiss-cpu")
     environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
-    measures, ids = {}, {}
+    measures, ids = {"faiss": [], "vireid": []}, {}
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder:
-        for contender in ("faiss", "vireid"):
+        for contender in list(measures) * arguments.rounds:
             file = str(Path(folder, f"{contender}.npy"))
             command = [sys.executable, *sys.argv, "--contender", contender, file]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            measures[contender], ids[contender] = json.loads(done.stdout), np.load(file)
+            measures[contender].append(json.loads(done.stdout))
+            ids[contender] = np.load(file)
     print(f"{'':8} {'add':>8} {'search':>9} {'index':>10} {'search adds':>12}")
-    for contender, x in measures.items():
+    for contender, rounds in measures.items():
+        x = {key: statistics.median(measured[key] for measured in rounds) for key in rounds[0]}
         added = x["peak"] - x["index"]
         print(f"{contender:8} {x['add']:6.2f} s {x['search']:7.2f} s {x['index']:6.2f} GiB {1024 * added:8.0f} MiB")
-    ratio = {key: measures["faiss"][key] / measures["vireid"][key] for key in ("add", "search", "peak")}
-    print("faiss / vireid: " + ", ".join(f"{key} {value:.2f}" for key, value in ratio.items()))
+    for key in ("add", "search"):
+        ratios = sorted(one[key] / other[key] for one, other in zip(*measures.values(), strict=True))
+        print(f"faiss / vireid, {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
     print(f"equal ids: {(ids['faiss'] == ids['vireid']).mean():.6%}; load after: {os.getloadavg()[0]:.2f}")
 
 
