@@ -11,6 +11,7 @@ from vireid.evaluation import (
     EmbeddingSet,
     KReciprocalReranking,
     LLCMProtocol,
+    OwnProtocol,
     RegDBProtocol,
     RetrievalResult,
     SYSUMM01Protocol,
@@ -196,7 +197,8 @@ def test_result_prints_the_row_of_a_paper_and_saves_as_json():
     rank_1 = result.cmc[:, 0].numpy()
     assert 0.2 < rank_1.mean() < 0.99
     row = str(result)
-    assert row.startswith("SYSU-MM01 all search, single-shot, agw galleries × 10: rank-1 ")
+    other = "not SYSU-MM01's test set but 72 queries of 12 people"
+    assert row.startswith(f"SYSU-MM01 all search, single-shot, agw galleries × 10, {other}: rank-1 ")
     assert f"rank-1 {100 * rank_1.mean():.2f} ± {100 * rank_1.std():.2f}  rank-5" in row
     saved = json.loads(json.dumps(result.to_dict()))
     assert saved["mean"]["mAP"] == pytest.approx(result.mAP.mean().item())
@@ -208,6 +210,8 @@ def test_result_prints_the_row_of_a_paper_and_saves_as_json():
         "search": "all",
         "shots": 1,
         "galleries": "agw",
+        "exclude": "same location",
+        "locations": "{3: 2}",
         "distance": "cosine",
         "cmc_level": "identity",
         "feature": "embedding",
@@ -735,3 +739,104 @@ def test_corrupted_protocol_has_the_methods_of_the_others():
         protocol.evaluate(draws, draws)
     with pytest.raises(ValueError, match="gallery must hold a set for draw 2, got 'fewer'"):
         protocol.rank(query, draws[:2], trial=2)
+
+
+# Cameras of your own
+
+
+@pytest.mark.parametrize("query", ["visible", "infrared"])
+def test_the_published_protocols_are_presets_over_the_own_one(query):
+    infrared, visible = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    pairs = [
+        (RegDBProtocol(query, trial=1, trained_on=1), OwnProtocol(query)),
+        (
+            LLCMProtocol(query),
+            OwnProtocol(query, gallery="one per camera", exclude="same camera", cmc_level="identity"),
+        ),
+    ]
+    if query == "infrared":
+        rules = {"gallery": "one per camera", "exclude": "same location", "locations": {3: 2}, "cmc_level": "identity"}
+        pairs.append((SYSUMM01Protocol(), OwnProtocol(query, **rules)))
+    for published, own in pairs:
+        assert isinstance(published, OwnProtocol)
+        assert_same(own.evaluate(infrared, visible), published.evaluate(infrared, visible))
+
+
+def test_own_protocol_by_hand():
+    # The visible query 1 from camera 1 is nearest to infrared image 0, of its own identity and camera; then to image 1
+    # of identity 2; then to image 2 of identity 1 from camera 2, which is at the location of camera 1.
+    query = EmbeddingSet(torch.tensor([[0.5]]), torch.tensor([1]), torch.tensor([1]), "visible")
+    rows = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    gallery = EmbeddingSet(rows, torch.tensor([1, 2, 1, 1]), torch.tensor([1, 1, 2, 3]), "infrared")
+
+    def precision(**options):
+        return OwnProtocol("visible", distance="euclidean", **options).evaluate(query, gallery).mAP.item()
+
+    assert precision() == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert precision(exclude="same camera") == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert precision(exclude="same location") == pytest.approx(1)
+    assert precision(exclude="same location", locations={2: 1}) == pytest.approx(1)
+    shown = OwnProtocol("visible", distance="euclidean", exclude="same location", locations={2: 1})
+    assert shown.rank(query, gallery).rows[0, :2].tolist() == [3, -1]
+
+
+@pytest.mark.parametrize("gallery_images", ["all", "one per camera"])
+def test_images_without_a_label_take_no_part(gallery_images):
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    protocol = OwnProtocol("infrared", gallery=gallery_images)
+    unlabelled = [
+        part._replace(identities=part.identities.where(part.identities != part.identities[0], -1))
+        for part in (query, gallery)
+    ]
+    rest = [part.select(part.identities >= 0) for part in unlabelled]
+    assert_same(protocol.evaluate(*unlabelled), protocol.evaluate(*rest))
+    ranking = protocol.rank(*unlabelled)
+    assert (unlabelled[0].identities[ranking.queries] >= 0).all()
+    assert (unlabelled[1].identities[ranking.rows[ranking.rows >= 0]] >= 0).all()
+
+
+def test_queries_of_people_outside_the_gallery_do_not_count():
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    gallery = gallery.select(gallery.identities != query.identities[0])
+    result = OwnProtocol("infrared").evaluate(query, gallery)
+    assert result.valid_queries == (int((query.identities != query.identities[0]).sum()),)
+
+
+def test_own_protocol_says_what_it_does():
+    query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
+    protocol = OwnProtocol("infrared", gallery="one per camera", exclude="same location", locations={3: 2})
+    result = protocol.evaluate(query, gallery)
+    title = "infrared → visible, one image per camera × 10 but those of the same location, image-level CMC"
+    assert result.protocol == title
+    expected = {"galleries": "one per camera", "exclude": "same location", "locations": "{3: 2}"}
+    assert expected.items() <= result.settings.items()
+    assert OwnProtocol("visible").trials == 1
+    distances = torch.rand(len(query.identities), len(gallery.identities))
+    assert OwnProtocol("infrared").evaluate_distances(distances, query.identities, gallery.identities).mAP > 0
+
+
+def test_sysu_on_other_data_says_so_and_on_its_own_does_not():
+    identities, cameras, _ = sysu_gallery()
+    people = torch.unique(identities)
+    count = torch.full((96,), 3803 // 96)
+    count[: 3803 % 96] += 1
+    queries = people.repeat_interleave(count)
+    distances = torch.rand(len(queries), len(identities), generator=torch.Generator().manual_seed(0))
+    labels = (identities, torch.where(torch.arange(len(queries)) < 1883, 3, 6), cameras)
+    result = SYSUMM01Protocol(trials=1).evaluate_distances(distances, queries, *labels)
+    assert result.protocol == "SYSU-MM01 all search, single-shot, agw galleries × 1, given distances"
+    labels = (identities, labels[1][1:], cameras)
+    result = SYSUMM01Protocol(trials=1).evaluate_distances(distances[1:], queries[1:], *labels)
+    assert "not SYSU-MM01's test set but 3,802 queries of 96 people" in result.protocol
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": 2}, 'trials must be 1 for gallery="all", which is not drawn, got 2'),
+        ({"locations": {3: 2}}, 'locations must be None without exclude="same location", got {3: 2}'),
+    ],
+)
+def test_options_of_the_own_protocol_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        OwnProtocol("visible", **options)

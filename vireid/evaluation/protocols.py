@@ -1,9 +1,10 @@
-"""The published protocols of SYSU-MM01, RegDB and LLCM."""
+"""A protocol for any cameras, and the published ones of SYSU-MM01, RegDB and LLCM, which are presets over it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,14 +21,108 @@ from vireid.modality import Modality
 Permutations = Mapping[tuple[int, int], np.ndarray]
 
 
-class SYSUMM01Protocol(RetrievalProtocol):
+class OwnProtocol(RetrievalProtocol):
+    """Evaluate on cameras of your own, with the rules that you choose; the published protocols are presets over it.
+
+    All images of one modality search those of the other, or one image of each identity and camera, drawn as in
+    :class:`LLCMProtocol`. A query whose person is not in the gallery has no match and does not count. Images without a
+    label, whose identity is negative, take no part. :class:`RetrievalProtocol` has the methods.
+
+    Images of one camera share their background, so that results are too good if a query may find them. If you do not
+    know the cameras, use ``gallery="all"`` and ``exclude="none"``, and say so next to your numbers.
+
+    Equal distances rank in the order of the gallery's set, or by identity, then camera where images are drawn.
+
+    Args:
+        query: Modality of the queries, ``"visible"`` or ``"infrared"``.
+        gallery: Images that are searched: ``"all"``, or ``"one per camera"``, drawn for each identity and camera.
+        exclude: Images to exclude for a query: ``"none"``, those of its identity from the ``"same camera"`` (LLCM), or
+            those of any identity from the ``"same location"`` (SYSU-MM01).
+        locations: Location of each camera, for ``"same location"``; a camera that is not listed stands at the location
+            of its own number.
+        trials: Number of drawn galleries to average over; by default 10, or 1 with ``gallery="all"``.
+        distance: Distance to rank by, ``"cosine"``, ``"euclidean"`` or ``"dot"``.
+        cmc_level: Level at which CMC ranks, ``"image"`` or ``"identity"``.
+        reranking: Re-ranking of the distances.
+
+    Raises:
+        ValueError: If an argument is unknown or out of its range, or they do not fit together.
+        TypeError: If an argument has another type.
+
+    Example:
+        >>> from vireid.evaluation import EmbeddingSet
+        >>> rows, identities = torch.eye(2), torch.tensor([1, 2])
+        >>> infrared = EmbeddingSet(rows, identities, torch.tensor([8, 9]), "infrared")
+        >>> visible = EmbeddingSet(rows, identities, torch.tensor([1, 2]), "visible")
+        >>> print(OwnProtocol("infrared").evaluate(infrared, visible))
+        infrared → visible, all images, image-level CMC: rank-1 100.00  ...  mINP 100.00
+    """
+
+    def __init__(
+        self,
+        query: Modality | str,
+        *,
+        gallery: Literal["all", "one per camera"] = "all",
+        exclude: Literal["none", "same camera", "same location"] = "none",
+        locations: Mapping[int, int] | None = None,
+        trials: int | None = None,
+        distance: Distance = "cosine",
+        cmc_level: CMCLevel = "image",
+        reranking: KReciprocalReranking | None = None,
+    ) -> None:
+        check_choice("gallery", gallery, ("all", "one per camera"))
+        check_choice("exclude", exclude, ("none", "same camera", "same location"))
+        drawn = gallery == "one per camera"
+        trials = (10 if drawn else 1) if trials is None else trials
+        super().__init__(query, trials=trials, distance=distance, cmc_level=cmc_level, reranking=reranking)
+        require(drawn or self.trials == 1, "trials", 'be 1 for gallery="all", which is not drawn', trials)
+        check_type("locations", locations, (Mapping, type(None)), "map cameras to locations")
+        placed = locations is None or exclude == "same location"
+        require(placed, "locations", 'be None without exclude="same location"', locations)
+        exclude_same_location([], [], locations)  # checks them
+        self.gallery_images = gallery
+        self.exclude = exclude
+        self.locations: Mapping[int, int] = dict(locations or {})
+        self.uses_cameras = drawn or exclude != "none"
+
+    def settings(self) -> dict[str, str | int]:
+        """Return the choices that results name, except for the feature."""
+        settings = {**super().settings(), "galleries": self.gallery_images, "exclude": self.exclude}
+        return settings | ({"locations": str(self.locations)} if self.locations else {})
+
+    def _title(self) -> str:
+        drawn = "all images" if self.gallery_images == "all" else f"one image per camera × {self.trials}"
+        excluded = "" if self.exclude == "none" else f" but those of the {self.exclude}"
+        return f"{self._direction()}, {drawn}{excluded}, {self.cmc_level}-level CMC"
+
+    def _direction(self) -> str:
+        return f"{self.query_modality.value} → {self.gallery_modality.value}"
+
+    def _draw(self, probes: Images, pool: Images) -> list[Trial]:
+        labelled = probes.identities.cpu() >= 0
+        rows = slice(None) if labelled.all() else labelled.nonzero()[:, 0]
+        if self.gallery_images == "all":
+            return [(rows, (pool.identities.cpu() >= 0).nonzero()[:, 0])]
+        groups = _group(pool.identities, pool.cameras)
+        groups = {key: images for key, images in groups.items() if key[0] >= 0}
+        return [(rows, columns) for columns in _draw_one_each(groups, self.trials)]
+
+    def _exclude(self, probes: Images, pool: Images) -> Tensor | None:
+        if self.exclude == "same camera":
+            return exclude_same_camera(probes.identities, probes.cameras, pool.identities, pool.cameras)
+        if self.exclude == "same location":
+            return exclude_same_location(probes.cameras, pool.cameras, self.locations)
+        return None
+
+
+class SYSUMM01Protocol(OwnProtocol):
     """Evaluate on SYSU-MM01: infrared queries against galleries drawn from the visible images.
 
     All infrared images of the test identities are queries. In every trial the gallery has ``shots`` images of each
     identity from each visible camera: 1, 2, 4 and 5 for all search, the indoor cameras 1 and 2 for indoor search.
     Camera 3 stands at the location of camera 2; gallery images of the query's location are excluded. CMC ranks
-    identities, of which a small gallery may have fewer than 20: past the last one CMC stays 1.
-    :class:`RetrievalProtocol` has the methods.
+    identities, of which a small gallery may have fewer than 20: past the last one CMC stays 1. Results on other data
+    than the published test set say so. :class:`RetrievalProtocol` has the methods.
 
     Two families of galleries are in use, and their results differ by about half a point. ``"official"`` galleries are
     listed in the rand_perm_cam.mat of the data set's authors; ``"agw"`` galleries are drawn with Python's random
@@ -66,7 +161,8 @@ class SYSUMM01Protocol(RetrievalProtocol):
 
     cameras: ClassVar = {Modality.INFRARED: (3, 6), Modality.VISIBLE: (1, 2, 4, 5)}
     search_cameras: ClassVar = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
-    locations: ClassVar = {3: 2}
+    locations: Mapping[int, int] = MappingProxyType({3: 2})
+    test_queries: ClassVar = (3803, 96)  # images and people of the published test set
 
     def __init__(
         self,
@@ -80,7 +176,16 @@ class SYSUMM01Protocol(RetrievalProtocol):
         cmc_level: CMCLevel = "identity",
         reranking: KReciprocalReranking | None = None,
     ) -> None:
-        super().__init__("infrared", trials=trials, distance=distance, cmc_level=cmc_level, reranking=reranking)
+        super().__init__(
+            "infrared",
+            gallery="one per camera",
+            exclude="same location",
+            locations=self.locations,
+            trials=trials,
+            distance=distance,
+            cmc_level=cmc_level,
+            reranking=reranking,
+        )
         check_choice("search", search, self.search_cameras)
         check_choice("gallery", gallery, ("agw", "official"))
         self.search = search
@@ -132,8 +237,10 @@ class SYSUMM01Protocol(RetrievalProtocol):
     def _draw(self, probes: Images, pool: Images) -> list[Trial]:
         return [(slice(None), columns) for columns in self.galleries(pool.identities, pool.cameras)]
 
-    def _exclude(self, probes: Images, pool: Images) -> Tensor:
-        return exclude_same_location(probes.cameras, pool.cameras, self.locations)
+    def _say_other_data(self, probes: Images) -> str:
+        images, people = found = len(probes.identities), len(torch.unique(probes.identities))
+        other = f", not SYSU-MM01's test set but {images:,} queries of {people:,} people"
+        return "" if found == self.test_queries else other
 
     def _official(self, key: tuple[int, int], rows: list[int], trial: int) -> list[int]:
         """Pick the first rows of one identity and camera in the order of a trial."""
@@ -147,7 +254,7 @@ class SYSUMM01Protocol(RetrievalProtocol):
         return [rows[i] for i in row[: self.shots]]
 
 
-class RegDBProtocol(RetrievalProtocol):
+class RegDBProtocol(OwnProtocol):
     """Evaluate on RegDB: all test images of one modality against all of the other, for one of the ten trials.
 
     A trial divides the identities, so a published number is the mean over ten models, each trained and tested on its
@@ -183,8 +290,6 @@ class RegDBProtocol(RetrievalProtocol):
         Ye et al., Hierarchical Discriminative Learning for Visible Thermal Person Re-Identification, AAAI 2018.
     """
 
-    uses_cameras = False
-
     def __init__(
         self,
         query: Modality | str,
@@ -196,7 +301,7 @@ class RegDBProtocol(RetrievalProtocol):
         cmc_level: CMCLevel = "image",
         reranking: KReciprocalReranking | None = None,
     ) -> None:
-        super().__init__(query, trials=1, distance=distance, cmc_level=cmc_level, reranking=reranking)
+        super().__init__(query, distance=distance, cmc_level=cmc_level, reranking=reranking)
         self.trial = check_integer("trial", trial, least=1, most=10)
         self.trained_on = check_integer("trained_on", trained_on, least=1, most=10)
         check_flags(allow_other_trial=allow_other_trial)
@@ -210,14 +315,10 @@ class RegDBProtocol(RetrievalProtocol):
 
     def _title(self) -> str:
         leak = "" if self.trial == self.trained_on else ", trained on another trial"
-        direction = f"{self.query_modality.value} → {self.gallery_modality.value}"
-        return f"RegDB {direction}, {self.cmc_level}-level CMC{leak}"
-
-    def _draw(self, probes: Images, pool: Images) -> list[Trial]:
-        return [(slice(None), torch.arange(len(pool.identities)))]
+        return f"RegDB {self._direction()}, {self.cmc_level}-level CMC{leak}"
 
 
-class LLCMProtocol(RetrievalProtocol):
+class LLCMProtocol(OwnProtocol):
     """Evaluate on LLCM: all test images of one modality against one image per identity and camera of the other.
 
     The galleries are drawn with Python's random numbers seeded by the trial. Gallery images with both the identity and
@@ -264,7 +365,15 @@ class LLCMProtocol(RetrievalProtocol):
         cmc_level: CMCLevel = "identity",
         reranking: KReciprocalReranking | None = None,
     ) -> None:
-        super().__init__(query, trials=trials, distance=distance, cmc_level=cmc_level, reranking=reranking)
+        super().__init__(
+            query,
+            gallery="one per camera",
+            exclude="same camera",
+            trials=trials,
+            distance=distance,
+            cmc_level=cmc_level,
+            reranking=reranking,
+        )
         check_choice("convention", convention, ("standard", "swapped"))
         fits = convention == "standard" or self.query_modality is Modality.VISIBLE
         require(fits, "convention", "be 'standard' for infrared queries", convention)
@@ -276,21 +385,17 @@ class LLCMProtocol(RetrievalProtocol):
         return {**super().settings(), "convention": self.convention}
 
     def _title(self) -> str:
-        direction = f"{self.query_modality.value} → {self.gallery_modality.value}"
         swapped = " (drawn infrared images search all visible ones)" if self.swapped else ""
         cmc = "" if self.cmc_level == "identity" else ", image-level CMC"
-        return f"LLCM {direction}{swapped}, galleries × {self.trials}{cmc}"
+        return f"LLCM {self._direction()}{swapped}, galleries × {self.trials}{cmc}"
 
     def _draw(self, probes: Images, pool: Images) -> list[Trial]:
-        searched = _group(pool.identities, pool.cameras)
         if not self.swapped:
-            return [(slice(None), columns) for columns in _draw_one_each(searched, self.trials)]
+            return super()._draw(probes, pool)
+        searched = _group(pool.identities, pool.cameras)
         everyone = torch.tensor([row for rows in searched.values() for row in rows])
         searching = _group(probes.identities, probes.cameras)
         return [(rows, everyone) for rows in _draw_one_each(searching, self.trials)]
-
-    def _exclude(self, probes: Images, pool: Images) -> Tensor:
-        return exclude_same_camera(probes.identities, probes.cameras, pool.identities, pool.cameras)
 
 
 def create_protocols(

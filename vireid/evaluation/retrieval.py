@@ -111,7 +111,7 @@ class RetrievalProtocol:
             pairs = ((probes.select(rows), pool.select(columns)) for rows, columns in trials)
             metrics = [self._measure(self._compare(*pair), *pair) for pair in pairs]
         settings = {**self.settings(), "feature": query.feature}
-        return RetrievalResult.of_trials(metrics, str(self), settings)
+        return RetrievalResult.of_trials(metrics, str(self) + self._say_other_data(probes), settings)
 
     def evaluate_trial(self, query: EmbeddingSet, gallery: EmbeddingSet, trial: int = 0) -> RetrievalMetrics:
         """Evaluate one trial.
@@ -173,7 +173,8 @@ class RetrievalProtocol:
         matrix = matrix.T if self.swapped else matrix
         metrics = self._measure_trials(matrix, probes, pool, self._draw(probes, pool))
         settings = {**self.settings(), "distance": "given", "feature": feature}
-        return RetrievalResult.of_trials(metrics, f"{self._title()}, given distances", settings)
+        title = f"{self._title()}{self._say_other_data(probes)}, given distances"
+        return RetrievalResult.of_trials(metrics, title, settings)
 
     def rank(self, query: EmbeddingSet, gallery: EmbeddingSet, *, trial: int = 0, k: int = 10) -> Ranking:
         """Return the first ``k`` gallery images of every query in one trial, nearest first.
@@ -224,6 +225,10 @@ class RetrievalProtocol:
     def _title(self) -> str:
         """Name the protocol with the choices that are its own."""
         raise NotImplementedError
+
+    def _say_other_data(self, probes: Images) -> str:
+        """Name what keeps results from being those of the published data set, if anything does."""
+        return ""
 
     def _draw(self, probes: Images, pool: Images) -> list[Trial]:
         """Draw the queries and the gallery of every trial."""
