@@ -1,6 +1,7 @@
 """The examples run as their users run them: as scripts, from another folder."""
 
 import contextlib
+import importlib
 import io
 import json
 import math
@@ -42,6 +43,30 @@ def run(script, folder, *arguments, launcher=()):
 
 def train(folder, *arguments, **options):
     return run(ROOT / "examples" / "train.py", folder, *SMALL_RUN, *arguments, **options)
+
+
+def module(name="methods"):
+    """Import an example."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+def train_here(folder, *arguments):
+    """Do as ``train``, in this process, which has imported torch already."""
+    arguments, code = [*SMALL_RUN, *map(str, arguments)], 0
+    output, error = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(error):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            module().run_script(module("train").main, module().parse_arguments("", arguments))
+        except SystemExit as end:
+            code = 1 if isinstance(end.code, str) else end.code
+            error.write(f"{end.code}\n")
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), error.getvalue())
 
 
 HEAD = f"""
@@ -168,7 +193,7 @@ def test_a_failed_write_keeps_the_checkpoint_before(small, tmp_path):
 
 
 def test_stops_at_a_loss_that_is_not_finite(small, tmp_path):
-    done = train(tmp_path, "--root", small, "--lr", "1e30", "--output", "run")
+    done = train_here(tmp_path, "--root", small, "--lr", "1e30", "--output", "run")
     assert done.returncode == 1
     assert "train.py: the loss must be finite, got {'total': " in done.stderr
     assert re.search(r"} in iteration \d+. run/failed.pt holds the batch", done.stderr)
@@ -179,7 +204,7 @@ def test_stops_at_a_loss_that_is_not_finite(small, tmp_path):
 
 def test_another_run_is_not_taken_up(trained, small):
     folder, _ = trained
-    done = train(folder, "--root", small, "--output", "first", "--seed", "5")
+    done = train_here(folder, "--root", small, "--output", "first", "--seed", "5")
     assert done.returncode == 1
     assert "first/last.pt is of a run with seed 0, not 5. Choose another --output, or delete it." in done.stderr
 
@@ -190,7 +215,7 @@ def test_other_images_under_the_same_root_are_told(trained, small, tmp_path):
     with Image.open(path) as image:
         image.rotate(180).save(path, quality=30)
     shutil.copytree(trained[0] / "first", tmp_path / "run")
-    done = train(tmp_path, "--root", "data", "--output", "run")
+    done = train_here(tmp_path, "--root", "data", "--output", "run")
     assert done.returncode == 1
     data = metrics_of(tmp_path / "run")["arguments"]["data"]
     assert re.search(rf"run/last.pt is of a run with data {data}, not \w+. Choose another --output, or", done.stderr)
@@ -198,7 +223,7 @@ def test_other_images_under_the_same_root_are_told(trained, small, tmp_path):
 
 def test_two_runs_in_one_folder(trained, small, tmp_path):
     with lock_folder(tmp_path / "run"):
-        done = train(tmp_path, "--root", small, "--output", "run")
+        done = train_here(tmp_path, "--root", small, "--output", "run")
     assert done.returncode == 1
     assert "train.py: folder must be free, got 'run', which is in use by process" in done.stderr
     assert not list((tmp_path / "run").iterdir())
@@ -208,7 +233,7 @@ def test_a_lost_or_damaged_best_network_is_repaired(trained, small, tmp_path):
     shutil.copytree(trained[0] / "first", tmp_path / "run")
     weights = tmp_path / "run" / "best" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    done = train(tmp_path, "--root", small, "--output", "run")
+    done = train_here(tmp_path, "--root", small, "--output", "run")
     assert done.returncode == 0, done.stderr
     assert "run/best is written again, with the next network that is evaluated: source must hold an emb" in done.stdout
     assert TwoStreamEmbedder.from_pretrained(tmp_path / "run" / "best").embedding_dim
@@ -222,14 +247,14 @@ def test_starts_from_trained_weights(trained, small, tmp_path):
     source = trained[0] / "first"
     for weights, new in ((source / "last.pt", "none of the parts"), (source / "best", ".*generator.*classifier")):
         options = ["--epochs", "1", "--batches-per-epoch", "1", "--decay-at", "1", "1", "--output", weights.name]
-        done = train(tmp_path, "--root", small, "--init-from", weights, *options)
+        done = train_here(tmp_path, "--root", small, "--init-from", weights, *options)
         assert done.returncode == 0, done.stderr
         assert re.search(f"Starting from .*{weights.name}; new are: {new}", done.stdout)
     iterations = len(metrics_of(source)["history"]["total"])
     assert metrics_of(tmp_path / "last.pt")["results"]["0"] == metrics_of(source)["results"][str(iterations)]
-    done = train(tmp_path, "--root", small, "--init-from", "nowhere")
+    done = train_here(tmp_path, "--root", small, "--init-from", "nowhere")
     assert "train.py: --init-from must be an embedder's folder or a state of train.py: source must" in done.stderr
-    done = train(
+    done = train_here(
         tmp_path,
         "--root",
         small,
@@ -312,7 +337,7 @@ def test_all_trials_of_regdb(tmp_path):
     sizes = {"train_identities": 3, "test_identities": 2, "images_per_camera": 1, "size": (64, 32)}
     root = generate_synthetic(tmp_path / "data", "regdb", **sizes)
     options = ["--dataset", "regdb", "--root", root, "--trial", "all", "--epochs", "1", "--batches-per-epoch", "1"]
-    done = train(tmp_path, *options, "--decay-at", "1", "1", "--output", "run")
+    done = train_here(tmp_path, *options, "--decay-at", "1", "1", "--output", "run")
     assert done.returncode == 0, done.stderr
     means = metrics_of(tmp_path / "run")["results"]
     for name, mean in means.items():
@@ -357,7 +382,7 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
     shutil.copytree(small, tmp_path / "data")
     path = next((tmp_path / "data" / "cam4").rglob("*.jpg"))
     path.write_bytes(path.read_bytes()[:300])
-    done = train(tmp_path, "--root", "data")
+    done = train_here(tmp_path, "--root", "data")
     assert done.returncode == 1
     assert "train.py: 1 of " in done.stderr
     assert "images cannot be read, the first: path must be a readable image" in done.stderr
@@ -382,7 +407,7 @@ def test_damaged_image_is_told_before_any_work(small, tmp_path):
     ],
 )
 def test_mistakes_are_told_before_any_work(small, tmp_path, arguments, message):
-    done = train(tmp_path, "--root", small, *arguments)
+    done = train_here(tmp_path, "--root", small, *arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -445,15 +470,6 @@ def test_preset_of_the_paper():
         "images_per_identity=4",
     ):
         assert setting in options
-
-
-def module():
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        import methods  # noqa: PLC0415  (it lies beside the examples)
-    finally:
-        sys.path.pop(0)
-    return methods
 
 
 def methods():
@@ -521,7 +537,7 @@ def test_methods_have_their_terms(name):
 
 
 def test_views_are_images_of_the_same_people(small, tmp_path):
-    done = train(
+    done = train_here(
         tmp_path, "--root", small, "--method", "agw", "--recipe", "caj", "--batches-per-epoch", "1", "--output", "run"
     )
     assert done.returncode == 0, done.stderr
@@ -613,7 +629,7 @@ def test_figures(trained, small, tmp_path):
 
 def test_networks_are_kept_and_tracked(small, tmp_path):
     options = ["--root", small, "--method", "b", "--batches-per-epoch", "1", "--keep-networks", "--output", "run"]
-    done = train(tmp_path, *options, *(["--tracker", "tensorboard"] if find_spec("tensorboard") else []))
+    done = train_here(tmp_path, *options, *(["--tracker", "tensorboard"] if find_spec("tensorboard") else []))
     assert done.returncode == 0, done.stderr
     kept = [module().load(tmp_path / f"run/epoch-{epoch}.pt")[0] for epoch in (0, 1, 2)]
     weights = [network.visible_classifier.weight for network in kept]
