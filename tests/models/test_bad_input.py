@@ -25,7 +25,10 @@ from vireid.models import (
     TwoStreamBackbone,
     TwoStreamBaseline,
     XModality,
+    check_export,
     create_agw,
+    export,
+    load_exported,
     pair_by_identity,
 )
 
@@ -91,6 +94,14 @@ NO_PREPROCESSING = [
     {"size": (64, 32), "mean": ("a", "b", "c")},
     {"size": (64, 32), "std": (float("nan"), 1, 1)},
 ]
+NO_PIXELS = [
+    torch.rand(4, 3, 64, 32),
+    torch.ones(4, 3, 64, 32).int(),
+    torch.ones(3, 64, 32).byte(),
+    torch.ones(4, 1, 64, 32).byte(),
+    torch.ones(4, 64, 32, 3).byte(),
+    torch.ones(4, 3, 32, 64).byte(),
+]
 NO_STRING = [None, 3, [], {}, b"mit", object()]
 NO_FOLDER = [None, 3, 2.5, [], {}, object(), b"folder"]
 
@@ -124,10 +135,30 @@ def save_pretrained(**options):
         embedder.save_pretrained(**{"folder": folder} | options)
 
 
+def export_int8(**options):
+    with tempfile.TemporaryDirectory() as folder:
+        export(**{"embedder": embedder, "modality": "visible", "path": f"{folder}/x.onnx"} | options)
+
+
+def load_file(**options):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "x.pt2").write_bytes(PT2)
+        return load_exported(**{"path": f"{folder}/x.pt2", "trusted": True} | options)
+
+
+def export_pt2():
+    with tempfile.TemporaryDirectory() as folder:
+        return export(embedder, "visible", f"{folder}/x.pt2").path.read_bytes()
+
+
 def create_named_backbone(backbone="test_resnet", **options):
     """As the networks call it: errors say "backbone", the name of their argument."""
     return create_backbone(backbone, **{**SIZE, **options})
 
+
+PT2 = export_pt2()
+exported = load_file()
+pixels = torch.ones(4, 3, 64, 32).byte()
 
 CASES = {
     "IntraModalityLearner": case(
@@ -327,6 +358,36 @@ CASES = {
     "IntermediateModalityNetwork.embed": case(
         intermediate.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
     ),
+    "export": case(
+        export_int8,
+        {"precision": "int8", "images": pixels},
+        embedder=[None, *NO_MODULE, backbone, model],
+        modality=choice("infared", "auxiliary"),
+        path=[*NO_FOLDER[:-1], "x", "x.pt", Path("x.onnx.txt"), b"x"],
+        precision=choice("float64", "fp16", "int4"),
+        calibration=[3, "0.3", [0.3], object(), {"threshold": float("nan")}, {"threshold": torch.ones(2)}, {"a": {1}}],
+        images=[*NO_PIXELS, None, 3, "text", [], {}, object(), torch.tensor(1), ["x.jpg"], [None], pixels[:0]],
+    ),
+    "load_exported": case(
+        load_file,
+        path=[*NO_FOLDER[:-1], "x", "x.pt", "nowhere.onnx", "nowhere.pt2", Path("nowhere.onnx"), __file__],
+        trusted=flag(),
+    ),
+    "check_export": case(
+        check_export,
+        {"exported": exported, "embedder": embedder, "images": pixels},
+        exported=[*NO_FOLDER[:-1], "x", "nowhere.onnx", "nowhere.pt2", embedder, __file__],
+        embedder=[None, *NO_MODULE, backbone, model, TwoStreamEmbedder(backbone, preprocessing={"size": (96, 48)})],
+        images=[*NO_PIXELS, None, 3, "text", [], {}, object(), torch.tensor(1), ["x.jpg"], [None], pixels[:1]],
+        gallery=[3, "text", [1.0], torch.rand(4), torch.rand(4, 95), torch.rand(0, 96), torch.ones(4, 96).int()],
+        batch_size=integer(least=1),
+    ),
+    "ExportedEmbedder.embed": case(
+        exported.embed,
+        {"images": pixels, "modality": "visible"},
+        images=tensor(pixels[:0], *NO_PIXELS),
+        modality=choice("infrared", "infared", "auxiliary"),
+    ),
     "create_agw": case(
         create_agw,
         {"num_identities": 5, "backbone": "test_resnet", **SIZE},
@@ -340,6 +401,9 @@ CASES = {
 EXCEPTIONS = {
     "AuxiliaryBatchNorm.forward",  # its arguments are those of the module
     "BaselineOutput",
+    "ExportReport",
+    "ExportedEmbedder",
+    "ParityReport",  # which export, load_exported and check_export make
     "MUNOutput",  # tuples, which networks fill
     "lock_folder",
     "load_training_state",

@@ -7,6 +7,7 @@ from vireid.models.baseline import BaselineOutput, TwoStreamBaseline
 from vireid.models.batchnorm import AuxiliaryBatchNorm
 from vireid.models.checkpoints import load_training_state, lock_folder, save_training_state
 from vireid.models.embedder import TwoStreamEmbedder
+from vireid.models.export import ExportedEmbedder, ExportReport, ParityReport, check_export, export, load_exported
 from vireid.models.head import BNNeck, GeneralizedMeanPool
 from vireid.models.intermediate import (
     IntermediateModalityNetwork,
@@ -25,6 +26,8 @@ __all__ = [
     "BNNeck",
     "BaselineOutput",
     "CrossModalityLearner",
+    "ExportReport",
+    "ExportedEmbedder",
     "GeneralizedMeanPool",
     "IntermediateModalityNetwork",
     "IntraModalityLearner",
@@ -32,13 +35,17 @@ __all__ = [
     "MiddleModality",
     "MixedModality",
     "NonLocalBlock",
+    "ParityReport",
     "SyncreticModality",
     "TwoStreamBackbone",
     "TwoStreamBaseline",
     "TwoStreamEmbedder",
     "XModality",
+    "check_export",
     "create_agw",
     "create_backbone",
+    "export",
+    "load_exported",
     "load_training_state",
     "lock_folder",
     "pair_by_identity",

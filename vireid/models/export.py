@@ -27,6 +27,7 @@ from torch.nn.functional import normalize
 from vireid._checks import (
     check_choice,
     check_embeddings,
+    check_flags,
     check_integer,
     check_tensor,
     check_type,
@@ -193,8 +194,10 @@ def export(
             sequence of uint8 images 3 h w of the network's size, or of tuples that begin with one.
 
     Raises:
-        ValueError: If there is no such modality, format or precision, or the network cannot be exported.
-        TypeError: If an argument has the wrong type, or ``calibration`` holds something that JSON does not.
+        ValueError: If there is no such modality, format or precision, an image has another shape or size, or the
+            network cannot be exported.
+        TypeError: If an argument has the wrong type, an image is not uint8, or ``calibration`` holds something that
+            JSON does not.
         ImportError: If onnx, onnxscript or onnxruntime is missing and ``path`` ends in ``.onnx``.
         OSError: If the file cannot be written.
 
@@ -210,13 +213,14 @@ def export(
     """
     check_type("embedder", embedder, TwoStreamEmbedder, "be a TwoStreamEmbedder, such as model.embedder")
     stream = Modality.of(modality)
-    path = _check_path(path)
+    path = _check_path("path", path)
     check_choice("precision", precision, ("float32", "float16", "int8"))
     size = embedder.preprocessing["size"]
     quantized = precision == "int8"
     if quantized:
         require(path.suffix == ".onnx", "precision", "be 'float32' or 'float16' for a .pt2 file", precision)
         _check_sequence("images", images)
+        images = list(_batches("images", images, size))
     else:
         require(images is None, "images", "be None unless precision is 'int8'", type(images).__name__)
     metadata = {
@@ -233,7 +237,7 @@ def export(
     description = _to_json(metadata)
     network = _Deployed(embedder, stream, torch.float16 if precision == "float16" else torch.float32)
     if path.suffix == ".onnx":
-        content = _to_onnx(network, size, description, _batches("images", images, size) if quantized else None)
+        content = _to_onnx(network, size, description, images)
     else:
         content = _to_pt2(network, size, description)
     if precision == "float32":
@@ -264,21 +268,8 @@ def load_exported(path: str | os.PathLike[str], *, trusted: bool = False) -> Exp
         TypeError: If an argument has the wrong type.
         ImportError: If onnxruntime is missing and ``path`` ends in ``.onnx``.
     """
-    path = _check_path(path)
-    check_type("trusted", trusted, bool, "be True or False")
-    remedy = "It is damaged, or export did not write it."
-    require(check_file(path), "path", "be an exported file", str(path), remedy)
-    if path.suffix == ".pt2":
-        reason = "Reading a .pt2 file can execute code in it. Export to .onnx, or pass trusted=True if it is your own."
-        require(trusted, "trusted", "be True for a .pt2 file", trusted, reason)
-    content = path.read_bytes()
-    try:
-        metadata, run = _read(path.suffix, content)
-        return ExportedEmbedder(path, metadata, run, hashlib.sha256(content).hexdigest())
-    except ImportError:
-        raise
-    except Exception as error:  # the libraries raise many types
-        raise ValueError(f"path must be an exported file, got {str(path)!r}: {error}. {remedy}") from error
+    check_flags(trusted=trusted)
+    return _load("path", path, trusted)
 
 
 def check_export(
@@ -311,9 +302,7 @@ def check_export(
         ImportError: If onnxruntime is missing and the file is ``.onnx``.
     """
     if not isinstance(exported, ExportedEmbedder):
-        kinds = (str, os.PathLike)
-        check_type("exported", exported, kinds, "be the path of an exported file or come from load_exported")
-        exported = load_exported(exported)
+        exported = _load("exported", exported, trusted=False)
     check_type("embedder", embedder, TwoStreamEmbedder, "be a TwoStreamEmbedder, such as model.embedder")
     fits = (embedder.embedding_dim, embedder.preprocessing["size"]) == (exported.embedding_dim, exported.size)
     rule = f"be the exported one, of size {exported.size} and {exported.embedding_dim} values"
@@ -373,7 +362,7 @@ def _example(size: tuple[int, int], number: int) -> Tensor:
     return (torch.arange(number * 3 * size[0] * size[1]) % 251).view(number, 3, *size).to(torch.uint8)
 
 
-def _to_onnx(network: nn.Module, size: tuple[int, int], metadata: str, ranges: Iterator[Tensor] | None) -> bytes:
+def _to_onnx(network: nn.Module, size: tuple[int, int], metadata: str, ranges: list[Tensor] | None) -> bytes:
     import_extra("onnxscript", "export")
     onnx = import_extra("onnx", "export")
     import_extra("onnxruntime", "export")
@@ -392,14 +381,16 @@ def _to_onnx(network: nn.Module, size: tuple[int, int], metadata: str, ranges: I
     return content
 
 
-def _quantize(model: Any, ranges: Iterator[Tensor]) -> Any:
+def _quantize(model: Any, ranges: list[Tensor]) -> Any:
     """Quantise weights per channel and activations with the ranges that images give them."""
     quantization = import_extra("onnxruntime.quantization", "export")
     onnx = import_extra("onnx", "export")
 
+    batches = iter(ranges)
+
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> dict[str, Any] | None:
-            batch = next(ranges, None)
+            batch = next(batches, None)
             return None if batch is None else {"images": batch.numpy()}
 
     with TemporaryDirectory() as folder:
@@ -428,6 +419,23 @@ def _to_pt2(network: nn.Module, size: tuple[int, int], metadata: str) -> bytes:
         torch.export.save(program, buffer, extra_files={_METADATA: metadata})
     comment = f"{CHECKSUM} {UNSEALED}".encode()  # a zip archive ends with the length of its comment and the comment
     return buffer.getvalue()[:-2] + len(comment).to_bytes(2, "little") + comment
+
+
+def _load(argument: str, path: str | os.PathLike[str], trusted: bool) -> ExportedEmbedder:
+    path = _check_path(argument, path)
+    require(path.is_file(), argument, "be a file", str(path), error=FileNotFoundError)
+    if path.suffix == ".pt2" and not trusted:
+        remedy = "Reading a .pt2 file can execute code in it. If it is your own: load_exported(path, trusted=True)."
+        require(False, argument, "be trusted, or end in .onnx", str(path), remedy)
+    try:
+        require(check_file(path), "it", "have the checksum of export", "none")
+        content = path.read_bytes()
+        metadata, run = _read(path.suffix, content)
+        return ExportedEmbedder(path, metadata, run, hashlib.sha256(content).hexdigest())
+    except ImportError:
+        raise
+    except Exception as error:  # the libraries raise many types
+        raise ValueError(f"{argument} must be a whole file of export, got {str(path)!r}: {error}") from error
 
 
 def _read(suffix: str, content: bytes) -> tuple[dict[str, Any], Callable[[Tensor], Tensor]]:
@@ -509,10 +517,10 @@ def _agreement(ours: Tensor, theirs: Tensor, gallery: Tensor | None) -> tuple[fl
     return first, whole
 
 
-def _check_path(path: str | os.PathLike[str]) -> Path:
-    check_type("path", path, (str, os.PathLike), "be a path")
-    path = Path(path)
-    require(path.suffix in {".onnx", ".pt2"}, "path", "end in .onnx or .pt2", str(path))
+def _check_path(argument: str, path: str | os.PathLike[str]) -> Path:
+    check_type(argument, path, (str, os.PathLike), "be a path that ends in .onnx or .pt2")
+    path = Path(os.fsdecode(path))
+    require(path.suffix in {".onnx", ".pt2"}, argument, "end in .onnx or .pt2", str(path))
     return path
 
 
@@ -528,6 +536,7 @@ def _to_json(metadata: Mapping[str, Any]) -> str:
 
 def _check_sequence(argument: str, images: Any, *, least: int = 1) -> None:
     sized = hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, (str, Mapping))
+    sized = sized and getattr(images, "ndim", 1) > 0  # of a tensor
     require(sized, argument, "be a sequence of uint8 images", type(images).__name__, error=TypeError)
     require(len(images) >= least, argument, f"hold at least {least} image{'s' * (least > 1)}", len(images))
 
