@@ -1,0 +1,718 @@
+"""The command line: ``vireid check | synthesize | evaluate | embed | search | calibrate | export``.
+
+Each command is a few calls of public functions. Nothing here imports torch before a command runs, so that help and
+mistyped options are answered at once. Exit codes: 0 done, 1 unusable data, 2 wrong usage, 130 interrupted.
+"""
+
+# ruff: noqa: PLC0415, T201  (late imports and printing are what this file is for)
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import vireid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vireid.data import PersonDataset, PersonImages
+    from vireid.evaluation import EmbeddingSet, GalleryIndex, RetrievalProtocol
+
+Item = TypeVar("Item")
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"}
+_FORMAT = {"format": "pt", "vireid": "embeddings", "version": "1"}
+_EXPLAINED = re.compile(r" must |^A process that loads images was killed|out of memory")  # errors that are no defects
+_QUERIES = 1024  # queries searched between two steps of the bar
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; a mistake of the user is answered in one line, without a traceback.
+
+    Args:
+        arguments: Words of the command line; by default those of the process.
+    """
+    parser = _build_parser()
+    args, unknown = parser.parse_known_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    command: _Parser = args.parser
+    if unknown:
+        command.refuse(unknown[0])
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow down all that share a core
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # for file names that the terminal cannot show
+    try:
+        with _short_warnings(command.prog):
+            code: int = args.run(args)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ImportError, TypeError, RuntimeError) as error:
+        message = command.name_options(str(error) or type(error).__name__)
+        if isinstance(error, (TypeError, RuntimeError)) and not _EXPLAINED.search(message):
+            raise  # a defect, which needs its traceback
+        print(f"{command.prog}: {message}", file=sys.stderr)
+        return 2 if message.startswith("-") and not isinstance(error, OSError) else 1
+
+
+# The commands
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Count and read the images of a data set."""
+    _, dataset = _open_dataset(args)
+    report, fingerprint = vireid.data.check_dataset(dataset), dataset.fingerprint()
+    records, damaged = [*dataset.train, *dataset.test_visible, *dataset.test_infrared], []
+    records += getattr(dataset, "unlabelled", [])
+    for record in _bar(args, records, "images"):
+        try:
+            vireid.data.read_image(record.path)
+        except (ValueError, OSError) as error:
+            damaged.append(str(error))
+    if args.json:
+        values = {"name": report.name, "complete": report.complete, "fingerprint": fingerprint}
+        values |= {"counts": {what: found for what, found, _ in report.rows}, "images": len(records)}
+        print(json.dumps(values | {"damaged": damaged}, indent=1))
+    else:
+        print(report, f"fingerprint: {fingerprint}", sep="\n")
+        print(f"{len(records) - len(damaged)} of {len(records)} images can be read.", *damaged, sep="\n")
+    return 1 if damaged else 0
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    """Draw a synthetic data set."""
+    names = ("train_identities", "test_identities", "images_per_camera", "absence", "difficulty", "seed", "workers")
+    options: dict[str, Any] = {name: getattr(args, name) for name in names}
+    options |= {"size": tuple(args.size), "progress": _shows_bars(args)}
+    print(vireid.data.generate_synthetic(args.root, args.layout, **options))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    """Evaluate a network with the protocols of a data set."""
+    name, dataset = _open_dataset(args)
+    protocols = _create_protocols(args, name, dataset)
+    visible, infrared = _embed_test_images(args, dataset)
+    results = {
+        row: protocol.evaluate(visible, infrared) for row, protocol in _bar(args, protocols.items(), "protocols")
+    }
+    if args.json:
+        print(json.dumps({row: result.to_dict() for row, result in results.items()}, indent=1))
+    else:
+        titles = dict.fromkeys(result.protocol for result in results.values())
+        print(*titles, vireid.evaluation.format_results(results), sep="\n")
+    if args.picture:
+        protocol, images = next(iter(protocols.values())), dataset.test_images()
+        ranking = protocol.rank(visible, infrared)
+        queries: Any = vireid.data.PersonImages(
+            [images[ranking.query_modality].records[row] for row in ranking.queries]
+        )
+        gallery: Any = images[ranking.gallery_modality]
+        _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, queries, gallery))
+    return 0
+
+
+def _embed(args: argparse.Namespace) -> int:
+    """Write the embeddings of images to a file."""
+    from vireid._files import save_tensors
+
+    paths = _find_images("images", args.images)
+    model, transform, digest = _open_network(args)
+    found = _extract(args, model, _images(paths, transform, args.modality), args.modality)
+    metadata = {"modality": args.modality, "feature": found.feature, "network": digest}
+    save_tensors(args.path, {"embeddings": found.embeddings, "names": _encode(paths)}, _FORMAT | metadata)
+    print(f"{args.path}: {len(paths)} embeddings of {found.embeddings.shape[1]} values")
+    return 0
+
+
+def _search(args: argparse.Namespace) -> int:
+    """Find the gallery images nearest to each query."""
+    import torch
+
+    gallery, known = _open_gallery(args.gallery)
+    queries, names, metadata = _load_embeddings("queries", args.queries)
+    same = not known.get("network") or not metadata["network"] or known["network"] == metadata["network"]
+    if not same:
+        raise ValueError(f"queries must be embedded by the network of the gallery, got {args.queries!r} of another.")
+    threshold = args.threshold if args.calibration is None else _read_threshold(args, gallery, known, metadata)
+    chunks = _bar(args, torch.split(queries, _QUERIES), "queries")
+    parts = [gallery.search(chunk, args.k, threshold=threshold) for chunk in chunks]
+    ids, distances = (torch.cat([getattr(part, field) for part in parts]) for field in ("ids", "distances"))
+    found = [
+        [(name, row, distance) for name, row, distance in zip(*columns, strict=True) if row >= 0]
+        for columns in zip([row for part in parts for row in part.names], ids.tolist(), distances.tolist(), strict=True)
+    ]
+    print(_to_json(names, found) if args.json else _to_table(names, found))
+    if args.picture:
+        places = {row: place for place, row in enumerate(gallery.ids.tolist())} | {-1: -1}
+        ranking = SimpleNamespace(rows=ids.apply_(places.__getitem__), correct=None)
+        pictures: list[Any] = [_images(of_side, None, "visible") for of_side in (names, gallery.names)]
+        _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, *pictures))
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    """Choose a threshold from the test images of a data set."""
+    own_modality = None if args.within is None else vireid.Modality.of(args.within)
+    path = args.path or Path(args.source, f"calibration-{args.within}.json" if args.within else "")
+    if args.path is None and not Path(args.source).is_dir():
+        raise ValueError(f"path must be given for a network that is no folder, got {args.source!r}.")
+    _, dataset = _open_dataset(args)
+    sets = _embed_test_images(args, dataset, [own_modality] if own_modality else [*vireid.Modality][:2])
+    names = ("false_accept_rate", "distance", "exclude", "confidence")
+    options: dict[str, Any] = {name: getattr(args, name) for name in names}
+    calibration = vireid.evaluation.calibrate(*sets, **options)
+    calibration.save(path)
+    print(json.dumps(dataclasses.asdict(calibration), indent=1) if args.json else calibration)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Write the network of one modality to a file, and compare the file with PyTorch."""
+    paths = _find_images("images", args.images) if args.images else []
+    embedder, _, _ = _open_network(args)
+    resize = _resize(embedder.preprocessing["size"])
+    options: dict[str, Any] = {"precision": args.precision}
+    if args.precision == "int8":  # the ranges come from every second image, the comparison from the others
+        options["images"] = _images(paths[::2], resize, args.modality)
+        paths = paths[1::2]
+    if args.calibration:
+        options["calibration"] = dataclasses.asdict(vireid.evaluation.Calibration.load(args.calibration))
+
+    def compare() -> Any:
+        exported = vireid.models.load_exported(args.path, trusted=True)  # it was written just now
+        return vireid.models.check_export(exported, embedder, _images(paths, resize, args.modality))
+
+    def write() -> Any:
+        return vireid.models.export(embedder, args.modality, args.path, **options)
+
+    reports = [step() for step in _bar(args, [write, compare] if paths else [write], "steps")]
+    if args.json:
+        print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1, default=str))
+    else:
+        print(*reports, sep="\n")
+    return 0
+
+
+# Data sets, networks, embeddings and images
+
+
+def _open_dataset(args: argparse.Namespace) -> tuple[str, PersonDataset]:
+    """Open the data set that the options name; return its short name, too."""
+    name = args.dataset or _recognise(args)
+    if name not in {"folders", "table"}:
+        _require(args.root is not None, "root", "be given")
+        return name, vireid.data.create_dataset(name, args.root, trial=args.trial)
+    if name == "table":
+        _require(args.root is not None, "root", "be the table")
+        records = vireid.data.read_table(args.root)
+    else:
+        for option in ("visible", "infrared", "pattern"):
+            _require(getattr(args, option) is not None, option, "be given for a data set of folders")
+        folders = {option: getattr(args, option) for option in ("visible", "infrared", "pattern")}
+        records = vireid.data.read_folders(**folders, root=args.root)
+    return name, vireid.data.split_identities(records, test=args.test, seed=args.seed)
+
+
+def _recognise(args: argparse.Namespace) -> str:
+    """Recognise a data set by its options or its split files."""
+    if args.visible or args.infrared or args.pattern:
+        return "folders"
+    _require(args.root is not None, "root", "be given, or --visible, --infrared and --pattern")
+    root = Path(args.root)
+    signs = {"sysu": "exp/test_id.*", "regdb": "idx/train_visible_*.txt", "llcm": "idx/train_vis.txt"}
+    found = ["table"] if root.is_file() else [name for name, sign in signs.items() if any(root.glob(sign))]
+    _require(root.exists(), "root", f"be a folder or a table, got {str(root)!r}", FileNotFoundError)
+    _require(
+        len(found) == 1, "dataset", f"be given: {str(root)!r} has the split files of {found or 'no known data set'}"
+    )
+    return found[0]
+
+
+def _create_protocols(args: argparse.Namespace, name: str, dataset: Any) -> Mapping[str, RetrievalProtocol]:
+    """Create the protocols of a data set; those of the published ones refuse the options of the others."""
+    reranking = vireid.evaluation.KReciprocalReranking() if args.reranking else None
+    options: dict[str, Any] = {"distance": args.distance, "reranking": reranking}
+    options |= {
+        option: getattr(args, option) for option in ("trial", "trained_on", "allow_other_trial", "gallery", "shots")
+    }
+    if name == "sysu" and args.gallery == "official":
+        options["permutations"] = dataset.gallery_permutations()
+    return vireid.evaluation.create_protocols(name, **options)  # type: ignore[arg-type]
+
+
+def _open_network(args: argparse.Namespace) -> tuple[Any, Any, str]:
+    """Open a network; return the transform of its images and a string that changes with its weights, too."""
+    import torch
+
+    if Path(args.source).suffix in {".onnx", ".pt2"}:
+        _require(hasattr(args, "trusted"), "source", f"be an embedder's folder, got {args.source!r}")
+        exported = vireid.models.load_exported(args.source, trusted=args.trusted)
+        return exported, _resize(exported.size), ""  # exported twice, a network has other bytes
+    embedder = vireid.TwoStreamEmbedder.from_pretrained(args.source)
+    digest = hashlib.sha256()
+    for name, weight in sorted(embedder.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    device = getattr(args, "device", "cpu") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        embedder.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device must be a device of this machine, got {device!r}: {reason}.") from error
+    return embedder, vireid.data.create_test_transform(**embedder.preprocessing), digest.hexdigest()
+
+
+def _embed_test_images(
+    args: argparse.Namespace, dataset: PersonDataset, modalities: Sequence[str] = ("visible", "infrared")
+) -> list[EmbeddingSet]:
+    model, transform, _ = _open_network(args)
+    images = dataset.test_images(transform)
+    return [_extract(args, model, images[vireid.Modality.of(modality)], modality) for modality in modalities]
+
+
+def _extract(args: argparse.Namespace, model: Any, images: PersonImages, modality: str) -> EmbeddingSet:
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "flip", "cache")}
+    return vireid.evaluation.extract_embeddings(model, images, modality, progress=_shows_bars(args), **options)
+
+
+def _load_embeddings(argument: str, path: str) -> tuple[Tensor, list[str], dict[str, str]]:
+    """Read a file of `vireid embed`."""
+    from vireid._files import load_tensors
+
+    try:
+        tensors, metadata = load_tensors(path)
+        written = metadata.items() >= _FORMAT.items() and {"modality", "network"} <= metadata.keys()
+        _require(
+            written and tensors.keys() == {"embeddings", "names"}, "path", f"be a file of vireid embed, got {path!r}"
+        )
+        names = json.loads(tensors["names"].numpy().tobytes())
+    except (ValueError, OSError) as error:
+        raise type(error)(str(error).replace("path", argument, 1)) from error
+    return tensors["embeddings"], names, metadata
+
+
+def _open_gallery(path: str) -> tuple[GalleryIndex, dict[str, str]]:
+    """Open a file of `vireid embed` or of GalleryIndex.save; the latter tells nothing of its network."""
+    from vireid._files import load_tensors
+
+    if Path(path).is_file():
+        with contextlib.suppress(ValueError):
+            if load_tensors(path)[1].get("vireid") == "GalleryIndex":
+                return vireid.evaluation.GalleryIndex.load(path), {}
+    embeddings, names, metadata = _load_embeddings("gallery", path)
+    index = vireid.evaluation.GalleryIndex(embeddings.shape[1])
+    index.add(embeddings, names=names)
+    return index, metadata
+
+
+def _read_threshold(args: argparse.Namespace, gallery: GalleryIndex, *sides: Mapping[str, str]) -> float:
+    """Read the threshold of a calibration, which must be for these modalities and this distance."""
+    calibration = vireid.evaluation.Calibration.load(args.calibration)
+    ours, theirs = (
+        sorted({calibration.query, calibration.gallery}),
+        sorted({side["modality"] for side in sides if side}),
+    )
+    known = all(sides)
+    _require(not known or ours == theirs, "calibration", f"be for {theirs}, got one for {ours}")
+    rule = f"be for the {gallery.metric} distance, got one for {calibration.distance}"
+    _require(calibration.distance == gallery.metric, "calibration", rule)
+    return calibration.threshold
+
+
+def _find_images(argument: str, words: Iterable[str]) -> list[str]:
+    """Find the images that files, folders and lists name."""
+    found: list[str] = []
+    for word in words:
+        path = Path(word)
+        if word == "-" or path.suffix == ".txt":
+            lines = sys.stdin if word == "-" else path.read_text(encoding="utf-8").splitlines()
+            found += [line.strip() for line in lines if line.strip()]
+        elif path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _ENDINGS)
+            found += [str(file) for file in inside if not any(part[0] == "." for part in file.relative_to(path).parts)]
+        else:
+            found.append(word)
+    _require(len(found) > 0, argument, f"name an image, got none in {', '.join(words)}", FileNotFoundError)
+    absent = [name for name in found if not Path(name).is_file()]
+    count = f"{len(absent)} of {len(found)} files that are missing, the first: {absent[:1]}"
+    _require(not absent, argument, f"be images, folders or .txt lists of images, got {count}", FileNotFoundError)
+    return found
+
+
+def _images(paths: Iterable[str], transform: Any, modality: str) -> PersonImages:
+    return vireid.data.PersonImages([vireid.data.Record(path, 0, 0, modality) for path in paths], transform)
+
+
+def _resize(size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """Make the transform that resizes images like create_test_transform and leaves them uint8."""
+    scaled = vireid.data.create_test_transform(size, mean=(0, 0, 0), std=(1, 1, 1))
+    return functools.partial(_to_bytes, scaled)
+
+
+def _to_bytes(transform: Any, image: Tensor) -> Tensor:
+    pixels: Tensor = (transform(image) * 255).round().byte()
+    return pixels
+
+
+# Output
+
+
+def _encode(names: Sequence[str]) -> Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
+
+
+def _to_json(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, float]]]) -> str:
+    keys = ("name", "id", "distance")
+    lists = ([dict(zip(keys, row, strict=True)) for row in rows] for rows in found)
+    return json.dumps([{"query": name, "found": rows} for name, rows in zip(names, lists, strict=True)], indent=1)
+
+
+def _to_table(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, float]]]) -> str:
+    width = max(map(len, [*names, "query"]))
+    lines = [f"{'query':{width}}  rank  distance  gallery"]
+    for name, rows in zip(names, found, strict=True):
+        lines += [
+            f"{name:{width}}{rank:6}{distance:10.4f}  {other or row}"
+            for rank, (other, row, distance) in enumerate(rows, 1)
+        ] or [f"{name:{width}}     –         –  nobody in the gallery"]
+    return "\n".join(lines)
+
+
+def _save_figure(path: Path, figure: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _shows_bars(args: argparse.Namespace) -> bool:
+    return not args.quiet and sys.stderr.isatty() and find_spec("tqdm") is not None
+
+
+def _bar(args: argparse.Namespace, items: Iterable[Item], unit: str) -> Iterable[Item]:
+    """Show a bar on the terminal while items are taken; without tqdm there is none."""
+    if not _shows_bars(args):
+        return items
+    from tqdm import tqdm
+
+    bar: Iterable[Item] = tqdm(items, desc=unit)
+    return bar
+
+
+@contextlib.contextmanager
+def _short_warnings(program: str) -> Iterator[None]:
+    """Show warnings of vireid in one line each, and no others."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        print(f"{program}: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", category=UserWarning, module=r"vireid\b")
+        warnings.showwarning = show
+        yield
+
+
+def _require(condition: bool, argument: str, rule: str, error: type[Exception] = ValueError) -> None:
+    """Raise an error whose argument becomes an option in the message."""
+    if not condition:
+        raise error(f"{argument} must {rule}.")
+
+
+# Options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answer mistakes in one line, in the words of the options, with the likeliest spelling."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
+        super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument (?:[^:]*/)?([^:/]+): ", r"\1 ", message)
+        self.exit(2, f"{self.prog}: {message if message.endswith('?') else message.rstrip('.') + '.'}\n")
+
+    def refuse(self, word: str) -> NoReturn:
+        """End with the likeliest spelling of an option, or the word that is too many."""
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(word.partition("=")[0], known, n=1)
+        remedy = f"Did you mean {close[0]}?" if close else f"{self.prog} --help lists them."
+        self.exit(2, f"{self.prog}: options must be those of the command, got {word!r}. {remedy}\n")
+
+    def name_options(self, message: str) -> str:
+        """Replace the names of arguments by those of the options: "batch_size must …" by "--batch-size must …"."""
+        spelling = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar) for a in self._actions}
+        first = re.sub(r"^(\w+)(?=(\[.*\])? must )", lambda match: spelling.get(match[1], match[1]), message)
+        return re.sub(r"\b(\w+)=True\b", lambda match: spelling.get(match[1], match[0]), first)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            close = difflib.get_close_matches(str(value), map(str, action.choices), n=1)
+            remedy = f" Did you mean {close[0]}?" if close else ""
+            rule = f"must be one of {', '.join(map(str, action.choices))}, got {value!r}."
+            raise argparse.ArgumentError(action, rule + remedy)
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="vireid",
+        description="Visible-infrared person re-identification. Help for a command: vireid COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"vireid {vireid.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (run, add_options, summary, description) in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.\n{description}"
+        )
+        command.set_defaults(run=run, parser=command)
+        add_options(command)
+        command.add_argument("--quiet", action="store_true", help="show no progress bars")
+    return parser
+
+
+def _add_check(command: _Parser) -> None:
+    command.add_argument("root", metavar="ROOT", nargs="?", help="folder of a data set, or a table")
+    _add_data(command)
+    _add_json(command)
+
+
+def _add_synthesize(command: _Parser) -> None:
+    add = command.add_argument
+    add("root", metavar="ROOT", help="new or empty folder")
+    add("--layout", choices=("sysu", "regdb", "llcm"), default="sysu", help="layout of the folders (%(default)s)")
+    add("--train-identities", type=_integer(2), default=100, metavar="N", help="people to train on (%(default)s)")
+    add("--test-identities", type=_integer(1), default=60, metavar="N", help="people to test on (%(default)s)")
+    add("--images-per-camera", type=_integer(1), default=10, metavar="N", help="images of each person (%(default)s)")
+    add("--size", type=_integer(16), nargs=2, default=(288, 144), metavar=("H", "W"), help="height, width (288 144)")
+    add("--absence", type=_number(0, 1), default=0.0, metavar="SHARE", help="cameras that miss a person (%(default)s)")
+    add("--difficulty", type=_number(0, 1), default=0.5, metavar="X", help="variation of a person (%(default)s)")
+    add("--seed", type=_integer(0), default=0, metavar="N", help="seed of all images (%(default)s)")
+    add("--workers", type=_integer(1), default=1, metavar="N", help="processes that draw (%(default)s)")
+
+
+def _add_evaluate(command: _Parser) -> None:
+    _add_network(command)
+    add = command.add_argument
+    add("--root", help="folder of the data set, or a table")
+    _add_data(command)
+    add("--trained-on", type=_integer(1, 10), metavar="N", help="trial of RegDB that the network was trained on")
+    add("--allow-other-trial", action="store_true", help="evaluate RegDB although the network knows half of its people")
+    add("--gallery", choices=("agw", "official"), default="agw", help="galleries of SYSU-MM01 (%(default)s)")
+    add("--shots", type=_integer(1), default=1, metavar="N", help="images of each person in official galleries (1)")
+    add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
+    add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
+    _add_embedding(command)
+    _add_picture(command, "ranking lists of the first protocol")
+    _add_json(command)
+
+
+def _add_embed(command: _Parser) -> None:
+    _add_network(command, "folder of an embedder, hub:name/model, or an exported .onnx or .pt2 file")
+    add = command.add_argument
+    add("images", metavar="IMAGES", nargs="+", help="images, folders, .txt lists of images, or - for a list on stdin")
+    add("--modality", choices=("visible", "infrared"), required=True, help="modality of all the images")
+    add(
+        "-o",
+        "--output",
+        dest="path",
+        type=_file(".safetensors"),
+        required=True,
+        metavar="FILE",
+        help=".safetensors file",
+    )
+    add("--trusted", action="store_true", help="trust a .pt2 file, which can execute code")
+    _add_embedding(command)
+
+
+def _add_search(command: _Parser) -> None:
+    add = command.add_argument
+    add("gallery", metavar="GALLERY", help="file of vireid embed or of GalleryIndex.save")
+    add("queries", metavar="QUERIES", help="file of vireid embed")
+    add("-k", type=_integer(1), default=10, metavar="N", help="images to find for each query (%(default)s)")
+    limit = command.add_mutually_exclusive_group()
+    limit.add_argument("--threshold", type=_number(0), metavar="X", help="largest distance of an image that is found")
+    limit.add_argument(
+        "--calibration", metavar="PATH", help="file or folder of vireid calibrate that has the threshold"
+    )
+    _add_picture(command, "what is found for some of the queries")
+    _add_json(command)
+
+
+def _add_calibrate(command: _Parser) -> None:
+    _add_network(command)
+    add = command.add_argument
+    add("--root", help="folder of the data set, or a table")
+    _add_data(command)
+    add("--false-accept-rate", type=_number(0, 1), default=1e-3, metavar="X", help="share of pairs (%(default)s)")
+    add("--within", choices=("visible", "infrared"), help="pairs within a modality instead of between the two")
+    add("--exclude", choices=("none", "same camera"), default="none", help="pairs to leave out (%(default)s)")
+    add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
+    add("--confidence", type=_number(0, 1), default=0.95, metavar="X", help="share of the interval (%(default)s)")
+    add("-o", "--output", dest="path", type=Path, metavar="PATH", help="folder or .json file (NETWORK)")
+    _add_embedding(command)
+    _add_json(command)
+
+
+def _add_export(command: _Parser) -> None:
+    _add_network(command)
+    add = command.add_argument
+    add("--modality", choices=("visible", "infrared"), required=True, help="modality of the file")
+    add("-o", "--output", dest="path", type=_file(".onnx", ".pt2"), required=True, metavar="FILE", help=".onnx or .pt2")
+    add("--precision", choices=("float32", "float16", "int8"), default="float32", help="numbers (%(default)s)")
+    add("--images", nargs="+", metavar="PATH", help="images of the modality on which the file is compared with PyTorch")
+    add("--calibration", metavar="PATH", help="file or folder of vireid calibrate to put in the metadata")
+    _add_json(command)
+
+
+def _add_network(command: _Parser, text: str = "folder of an embedder, or hub:name/model") -> None:
+    command.add_argument("source", metavar="NETWORK", help=text)
+
+
+def _add_data(command: _Parser) -> None:
+    group = command.add_argument_group("data set", "recognised by its split files; your own: folders or a table")
+    add = group.add_argument
+    add("--dataset", choices=("sysu", "regdb", "llcm", "folders", "table"), help="kind, if it is not recognised")
+    add("--trial", type=_integer(1, 10), metavar="N", help="trial of RegDB")
+    add("--visible", metavar="FOLDER", help="folder or glob of your visible images")
+    add("--infrared", metavar="FOLDER", help="folder or glob of your infrared images")
+    add("--pattern", metavar="REGEX", help="their paths: a regular expression with (?P<identity>…) and (?P<camera>…)")
+    add(
+        "--test", type=_number(0, 1), metavar="SHARE", help="share of your people to test on (a table's splits, or 0.5)"
+    )
+    add("--seed", type=_integer(0), default=0, metavar="N", help="seed of that split (%(default)s)")
+
+
+def _add_embedding(command: _Parser) -> None:
+    add = command.add_argument_group("embedding").add_argument
+    add("--batch-size", type=_integer(1), default=128, metavar="N", help="images embedded at a time (%(default)s)")
+    add("--workers", type=_integer(0), default=0, metavar="N", help="processes that load images (%(default)s)")
+    add("--device", help="device of torch, such as cuda:1 (a GPU if there is one)")
+    flips = ("none", "mean", "mean-raw", "sum", "concatenate")
+    add("--flip", choices=flips, default="none", help="use of the mirror images (%(default)s)")
+    add("--cache", metavar="FOLDER", help="folder of embeddings, from which an interrupted run resumes")
+
+
+def _add_picture(command: _Parser, what: str) -> None:
+    kinds = (".png", ".jpg", ".pdf", ".svg")
+    command.add_argument(
+        "--picture", type=_file(*kinds), metavar="FILE", help=f"picture of {what} ({', '.join(kinds)})"
+    )
+
+
+def _add_json(command: _Parser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"must be {bounds}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
+    bounds = f"a number of at least {least}" if most == math.inf else f"a number from {least} to {most}"
+
+    def read(text: str) -> float:
+        try:
+            fits = least <= float(text) <= most and math.isfinite(float(text))
+        except ValueError:
+            fits = False
+        if not fits:
+            raise argparse.ArgumentTypeError(f"must be {bounds}, got {text!r}")
+        return float(text)
+
+    return read
+
+
+def _file(*endings: str) -> Callable[[str], Path]:
+    def read(text: str) -> Path:
+        if Path(text).suffix not in endings:
+            raise argparse.ArgumentTypeError(f"must end in {' or '.join(endings)}, got {text!r}")
+        return Path(text)
+
+    return read
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parser], None], str, str]] = {
+    "check": (
+        _check,
+        _add_check,
+        "count and read the images of a data set",
+        """
+  vireid check SYSU-MM01
+  vireid check people.csv
+  vireid check --visible rgb --infrared ir --pattern '(?P<identity>[^/]+)/.*_c(?P<camera>\\d+)'""",
+    ),
+    "synthesize": (
+        _synthesize,
+        _add_synthesize,
+        "draw a data set of synthetic people",
+        """
+  vireid synthesize people --size 96 48""",
+    ),
+    "evaluate": (
+        _evaluate,
+        _add_evaluate,
+        "evaluate a network with the protocols of a data set",
+        """
+  vireid evaluate mun --root SYSU-MM01 --gallery official --flip mean
+  vireid evaluate mun --root RegDB --trial 3 --trained-on 3 --json > trial-3.json""",
+    ),
+    "embed": (
+        _embed,
+        _add_embed,
+        "write the embeddings of images to a file",
+        """
+  vireid embed mun gallery/ --modality visible -o gallery.safetensors
+  find night -name '*.png' | vireid embed mun - --modality infrared -o night.safetensors""",
+    ),
+    "search": (
+        _search,
+        _add_search,
+        "find the gallery images nearest to each query",
+        """
+  vireid search gallery.safetensors night.safetensors -k 5 --calibration mun --picture found.png""",
+    ),
+    "calibrate": (
+        _calibrate,
+        _add_calibrate,
+        "choose a threshold from the test images of a data set",
+        """
+  vireid calibrate mun --root people.csv --false-accept-rate 0.001""",
+    ),
+    "export": (
+        _export,
+        _add_export,
+        "write the network of one modality to an ONNX or torch.export file",
+        """
+  vireid export mun --modality infrared -o infrared.onnx --images night/""",
+    ),
+}
