@@ -219,6 +219,14 @@ def test_folders_that_overlap_or_hold_nothing(home):
         read_folders(visible="rgb", infrared="raw", pattern=".*", root=home)
 
 
+def test_copies_under_one_name_are_told(tmp_path):
+    write(tmp_path, "rgb/1.png", "rgb/2.png", "ir/1.png")
+    (tmp_path / "ir" / "2.png").write_bytes((tmp_path / "rgb" / "2.png").read_bytes())
+    expected = rf"infrared must hold other images than visible, got \['{tmp_path / 'ir' / '2.png'}'\]"
+    with pytest.raises(ValueError, match=expected):
+        read_folders(visible="rgb", infrared="ir", pattern=r"(?P<identity>\d)", root=tmp_path)
+
+
 def test_a_list_of_records_keeps_what_it_is_given():
     record = Record("a.png", 1, 2, "visible")
     records = RecordList([record], names={1: "anna"}, camera_names={2: "gate"}, splits={record.path: "train"})

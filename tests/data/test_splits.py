@@ -237,6 +237,21 @@ def test_data_sets_of_records():
         OwnDataset([], [], unlabelled=records[:1])
 
 
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    records = []
+    for i, modality in enumerate(["visible", "infrared"] * 2):
+        Image.new("RGB", (2, 4)).save(f"{i}.png")
+        records.append(Record(f"{i}.png", i // 2, 0, modality))
+    dataset = OwnDataset(records[:2], records[2:])
+    assert dataset.root == tmp_path
+    assert [record.path for record in dataset.train] == [tmp_path / "0.png", tmp_path / "1.png"]
+    first = dataset.fingerprint()
+    monkeypatch.chdir("/")
+    assert dataset.fingerprint() == first
+    assert OwnDataset(dataset.train, dataset.test_visible + dataset.test_infrared).fingerprint() == first
+
+
 def test_folders_on_two_drives(monkeypatch):
     monkeypatch.setattr(os.path, "commonpath", lambda paths: (_ for _ in ()).throw(ValueError("different drives")))
     with pytest.raises(ValueError, match=r"train must lie on one drive, with test and unlabelled, got \['/data/infra"):

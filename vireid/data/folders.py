@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import filecmp
 import os
 import re
 import warnings
@@ -87,8 +88,8 @@ def read_folders(
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no image.
-        ValueError: If ``pattern`` is no such expression or does not match every image, if the two folders share images
-            or, where both are labelled, no person.
+        ValueError: If ``pattern`` is no such expression or does not match every image, if the two folders share an
+            image or hold copies of one under one name, or if both are labelled and share no person.
         TypeError: If an argument has another type.
 
     Example:
@@ -108,20 +109,23 @@ def read_folders(
     start = Path.cwd() if root is None else Path(root)
     require(start.is_dir(), "root", "be a folder", str(start), error=FileNotFoundError)
     images: list[_Image] = []
+    named: dict[str, dict[str, Path]] = {}  # the images of each modality by their names
     for argument, where in {"visible": visible, "infrared": infrared}.items():
-        base, paths = _find_images(argument, where, start)
-        names = [path.relative_to(base).as_posix() for path in paths]
+        base, names = _find_images(argument, where, start)
         matches = [expression.match(name) for name in names]
         missed = [name for name, match in zip(names, matches, strict=True) if match is None]
         remedy = f"It matches {len(names) - len(missed)} of {len(names)} images, from the start of the path."
         require(not missed, "pattern", f"match the path of every image below {base}", missed[:3], remedy)
         groups = [match.groupdict() for match in matches if match]
+        named[argument] = {name: base / name for name in names}
         images += [
             _Image(path, Modality(argument), group.get("identity") or "", group.get("camera") or "")
-            for path, group in zip(paths, groups, strict=True)
+            for path, group in zip(named[argument].values(), groups, strict=True)
         ]
-    shown = {image.path for image in images if image.modality is Modality.VISIBLE}
-    both = [str(image.path) for image in images if image.modality is Modality.INFRARED and image.path in shown]
+    shown = set(named["visible"].values())
+    both = [str(path) for path in named["infrared"].values() if path in shown]
+    twins = [(path, named["visible"][name]) for name, path in named["infrared"].items() if name in named["visible"]]
+    both += [str(path) for path, twin in twins if filecmp.cmp(path, twin, shallow=False)]
     require(not both, "infrared", "hold other images than visible", both[:3])
     return _make_records("pattern", images)
 
@@ -272,8 +276,8 @@ def _compile(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
     return expression
 
 
-def _find_images(argument: str, where: str | os.PathLike[str], root: Path) -> tuple[Path, list[Path]]:
-    """Find the images below a folder or in what a glob names; return the folder in which it begins, and their paths."""
+def _find_images(argument: str, where: str | os.PathLike[str], root: Path) -> tuple[Path, list[str]]:
+    """Find the images below a folder or in what a glob names; return where it begins, and their names from there."""
     check_type(argument, where, (str, os.PathLike), "be a path")
     base = Path(os.path.abspath(root / where))
     starts = [base]
@@ -281,20 +285,16 @@ def _find_images(argument: str, where: str | os.PathLike[str], root: Path) -> tu
         parts = base.parts
         fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
         base = Path(*parts[:fixed])
-        exists = fixed < len(parts) and base.is_dir()
-        require(
-            exists,
-            argument,
-            "be a folder, or a glob below one",
-            str(where),
-            f"It begins in {root}.",
-            error=FileNotFoundError,
-        )
+        exists, remedy = fixed < len(parts) and base.is_dir(), f"It begins in {root}."
+        require(exists, argument, "be a folder, or a glob below one", str(where), remedy, error=FileNotFoundError)
         starts = sorted(base.glob("/".join(parts[fixed:])))
-    files = sorted({path for start in starts for path in (_walk(start) if start.is_dir() else [start])})
-    images = [path for path in files if path.suffix.lower() in _ENDINGS]
-    others = Counter(path.suffix or path.name for path in files if path.suffix.lower() not in _ENDINGS)
-    found = f"{len(files)} other files" if files else "no file"
+    above = len(os.path.join(base, ""))
+    paths = {path for start in starts for path in (_walk(start) if start.is_dir() else [str(start)])}
+    names = sorted(path[above:].replace(os.sep, "/") for path in paths)
+    endings = {name: os.path.splitext(name)[1] or os.path.basename(name) for name in names}
+    images = [name for name in names if endings[name].lower() in _ENDINGS]
+    others = Counter(ending for ending in endings.values() if ending.lower() not in _ENDINGS)
+    found = f"{len(names)} other files" if names else "no file"
     remedy = f"The names of images end in {', '.join(sorted(_ENDINGS))}."
     require(len(images) > 0, argument, f"hold images, in {root}", found, remedy, error=FileNotFoundError)
     if others:
@@ -304,7 +304,7 @@ def _find_images(argument: str, where: str | os.PathLike[str], root: Path) -> tu
     return base, images
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[str]:
     """Find the files below a folder that are not hidden; links to folders are followed, each folder is entered once."""
     entered: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -314,7 +314,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in names if not name.startswith(".") and name != "Thumbs.db")
+        yield from (os.path.join(parent, name) for name in names if not name.startswith(".") and name != "Thumbs.db")
 
 
 def _read_rows(table: Path) -> dict[int, dict[str, str]]:

@@ -84,7 +84,7 @@ class OwnDataset(PersonDataset):
         require(not both, "test", "hold other people than train", people[:5])
         super().__init__(_common_folder(paths))
         self.train, test, self.unlabelled = (
-            sorted(records, key=lambda record: (record.camera, record.identity, record.path))
+            sorted(records, key=lambda record: (record.camera, record.identity, record.path.parts))
             for records in (*lists, unknown)
         )
         self.test_visible = [record for record in test if record.modality is Modality.VISIBLE]
@@ -169,7 +169,7 @@ def split_identities(
         least = 2 if 0 < test < 1 else 1
         require(len(both) >= least, "records", f"show {least} or more people in both modalities", len(both))
         names = {identity: records.names.get(identity, str(identity)) for identity in both}
-        people = _shuffle(names, f"{seed} test")[: _count(test, len(both), most=len(both) + 1 - least)]
+        people = set(_shuffle(names, f"{seed} test")[: _count(test, len(both), most=len(both) + 1 - least)])
         queried, shelved = _count(queries_only, len(people)), _count(gallery_only, len(people))
         rule, shares = "leave test people for both sides, with gallery_only", (queries_only, gallery_only)
         require(queried + shelved < max(len(people), 1), "queries_only", rule, shares)
@@ -178,9 +178,9 @@ def split_identities(
         alone = _shuffle({identity: names[identity] for identity in people}, f"{seed} open-set")
         hidden = dict.fromkeys(alone[:queried], gallery_side)
         hidden |= dict.fromkeys(alone[queried : queried + shelved], query_side)
-        train = [record for record in known if record.identity in both.difference(people)]
         others = set() if test == 0 else {record.identity for record in known} - both
-        tested = [record for record in known if record.identity in others.union(people)]
+        train = [record for record in known if record.identity in both and record.identity not in people]
+        tested = [record for record in known if record.identity in people or record.identity in others]
         tested = [record for record in tested if hidden.get(record.identity) is not record.modality]
     unlabelled = [record for record in records if record.identity < 0]
     return OwnDataset(train, tested, unlabelled=unlabelled, names=records.names, camera_names=records.camera_names)
@@ -222,7 +222,7 @@ def _check(argument: str, records: Iterable[Record], *, known: bool = True) -> l
         check_type(f"{argument}[{i}]", record, Record, "be a Record")
         rule = "show a known person, 0 or more" if known else "show an unknown person, -1"
         require((record.identity >= 0) == known, f"{argument}[{i}]", rule, record.identity)
-    return [record._replace(path=Path(os.path.abspath(record.path))) for record in records]
+    return [r if r.path.is_absolute() else r._replace(path=Path(os.path.abspath(r.path))) for r in records]
 
 
 def _common_folder(paths: Iterable[Path]) -> str:
