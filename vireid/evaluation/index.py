@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vireid._checks import (
     check_choice,
@@ -24,9 +25,9 @@ from vireid._checks import (
 )
 from vireid._files import load_tensors, save_tensors
 
-QUERY_ROWS = 1024  # queries and rows of one matrix product
-GROUP = 64  # scores that are compared with the worst of the k best so far at once, by their maximum
-MEASURED = 2**20  # values taken in float64 at once
+QUERIES = 1024  # of one matrix product
+GROUP = 16  # rows of which a search keeps the best score only
+MEASURED = 2**21  # values compared one by one at a time
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 FORMAT = {"format": "pt", "vireid": "GalleryIndex", "version": "2"}
 Metric = Literal["cosine", "euclidean"]
@@ -55,18 +56,17 @@ class _Rows(NamedTuple):
 class GalleryIndex:
     """Keep a gallery of embeddings that grows and shrinks, and search it for the rows nearest to a query.
 
-    The search compares every row. Matrix products in torch's float32 precision choose the k nearest, so of rows whose
-    distances differ by no more than the rounding error either may take the last place. The distances of the chosen
-    rows are then computed from the stored rows in float64 and rounded to float32; equal ones rank in the order of
-    insertion. Threads may share an index: each change is made as a whole, and a search sees the gallery as it was when
-    the search began.
+    The search compares every row. It chooses the k nearest in torch's float32 precision, so of rows whose distances
+    differ by no more than the rounding error either may take the last place. The distances of the chosen rows are then
+    computed from the stored rows in float64 and rounded to float32; equal ones rank in the order of insertion. Threads
+    may share an index: each change is made as a whole, and a search sees the gallery as it was when the search began.
 
     Args:
         dim: Width d of the embeddings.
         metric: ``"cosine"``, one minus the cosine similarity, or ``"euclidean"``.
         device: Device of the gallery and of the search, by default torch's default device.
         dtype: Type of the stored rows: float32, float16 or bfloat16.
-        chunk_rows: Number of gallery rows compared at a time.
+        chunk_rows: Number of gallery rows compared at a time, rounded up to a multiple of 16.
 
     Raises:
         ValueError: If dim or chunk_rows is below 1, or metric or dtype is unknown.
@@ -91,7 +91,7 @@ class GalleryIndex:
         chunk_rows: int = 4096,
     ) -> None:
         self.dim = check_integer("dim", dim, least=1)
-        self.chunk_rows = check_integer("chunk_rows", chunk_rows, least=1)
+        self.chunk_rows = -(-check_integer("chunk_rows", chunk_rows, least=1) // GROUP) * GROUP
         check_choice("metric", metric, ("cosine", "euclidean"))
         check_type("dtype", dtype, torch.dtype, "be a torch.dtype")
         require(dtype in DTYPES, "dtype", f"be one of {', '.join(map(str, DTYPES))}", dtype)
@@ -203,16 +203,15 @@ class GalleryIndex:
         require(len(ids) > 0, "index", "hold a row", len(ids), "Call add first.", error=RuntimeError)
         stored = stored[: len(ids)]
         x = self._prepare("queries", queries.to(stored.device)).float()
-        places = self._choose(x, stored, min(k, len(ids)))
-        distances = self._measure(x, stored, places)
-        distances, order = distances.sort(dim=1, stable=True)
-        places = torch.where(distances <= limit, places.gather(1, order), -1)
-        found = distances.new_full((len(x), k), torch.inf), ids.new_full((len(x), k), -1)
-        found[0][:, : distances.shape[1]] = distances.where(places >= 0, torch.inf)
-        found[1][:, : distances.shape[1]] = ids[places.clamp_min(0)].where(places >= 0, -1)
-        missing = [""] * (k - places.shape[1])
-        named = [[names[place] if place >= 0 else "" for place in row] + missing for row in places.tolist()]
-        return SearchResult(found[0].to(queries.device), found[1].to(queries.device), named)
+        places = torch.cat([self._choose(part, stored, min(k, len(ids))) for part in torch.split(x, QUERIES)])
+        distances, order = self._measure(x.double(), stored, places).float().sort(dim=1, stable=True)
+        near = distances <= limit
+        missing = (0, k - near.shape[1])
+        places = pad(places.gather(1, order).masked_fill(~near, -1), missing, value=-1)
+        distances = pad(distances.masked_fill(~near, torch.inf), missing, value=torch.inf)
+        found = torch.where(places >= 0, ids[places], -1)
+        named = [[names[place] if place >= 0 else "" for place in row] for row in places.tolist()]
+        return SearchResult(distances.to(queries.device), found.to(queries.device), named)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file whole, with a checksum; an error or a kill leaves an earlier file as it was.
@@ -271,55 +270,35 @@ class GalleryIndex:
         return rows
 
     def _choose(self, x: Tensor, stored: Tensor, k: int) -> Tensor:
-        """Return the places of the k nearest rows in their order of insertion: those of the largest x·y - ‖y‖²/2."""
-        chunk = min(self.chunk_rows, len(stored))
-        best, places = x.new_full((len(x), k), -torch.inf), x.new_full((len(x), k), 0, dtype=torch.int64)
-        buffer = x.new_empty(min(QUERY_ROWS, len(x)), -(-chunk // GROUP) * GROUP)
-        unit = self.metric == "cosine" and stored.dtype == torch.float32  # half precision rounds the length
-        origin = stored[:chunk].float().mean(0)  # near it less is lost to rounding
-        x = x if unit else x - origin
-        for start in range(0, len(stored), chunk):
-            y = stored[start : start + chunk].float()
-            y = y if unit else y - origin
-            bias = None if unit else y.square().sum(1) / -2
-            buffer[:, len(y) :] = -torch.inf
-            for part in (slice(first, first + QUERY_ROWS) for first in range(0, len(x), QUERY_ROWS)):
-                scores = buffer[: len(x[part])]
-                with torch.autocast(x.device.type, enabled=False):
-                    out = scores[:, : len(y)]
-                    torch.mm(x[part], y.T, out=out) if bias is None else torch.addmm(bias, x[part], y.T, out=out)
-                _merge(scores, start, best[part], places[part])
-        return places.sort(dim=1).values
+        """Return the places of the k nearest rows in their order of insertion.
+
+        The largest x·y - ‖y‖²/2 are the nearest. The k best rows lie in the k groups with the best scores, so that only
+        the best score of each group is kept, and the rows of these groups are then compared one by one.
+        """
+        rows, width = self.chunk_rows, self.chunk_rows // GROUP
+        origin = 0 if self.metric == "cosine" else stored[:rows].float().mean(0)  # near it less is lost to rounding
+        scores = x.new_empty(len(x), rows)
+        peaks = x.new_empty(len(x), -(-len(stored) // rows), width)
+        for chunk in range(peaks.shape[1]):
+            y = stored[chunk * rows : (chunk + 1) * rows].float() - origin
+            scores[:, len(y) :] = -torch.inf
+            with torch.autocast(x.device.type, enabled=False):
+                torch.addmm(y.square().sum(1) / -2, x - origin, y.T, out=scores[:, : len(y)])
+            torch.amax(scores.view(len(x), GROUP, width), 1, out=peaks[:, chunk])
+        groups = peaks.flatten(1).topk(min(k, peaks[0].numel())).indices
+        first = groups // width * rows + groups % width  # of a group; the others follow in steps of the width
+        places = (first[:, :, None] + width * torch.arange(GROUP, device=x.device)).flatten(1)
+        beyond = places >= len(stored)
+        places = places.masked_fill(beyond, 0)
+        distances = self._measure(x, stored, places).masked_fill(beyond, torch.inf)
+        return places.gather(1, distances.topk(k, largest=False).indices).sort(dim=1).values
 
     def _measure(self, x: Tensor, stored: Tensor, places: Tensor) -> Tensor:
+        """Compute the distances q m of each query to the rows at its places, in the precision of the queries."""
         count = max(1, MEASURED // (places.shape[1] * self.dim))
         pairs = zip(torch.split(x, count), torch.split(places, count), strict=True)
-        squared = torch.cat([(part.double()[:, None] - stored[near]).square().sum(2) for part, near in pairs])  # q k
-        return (squared / 2 if self.metric == "cosine" else squared.sqrt()).float()
-
-
-def _merge(scores: Tensor, start: int, best: Tensor, places: Tensor) -> None:
-    """Merge the scores q c of a chunk into the k best of each query so far, in place."""
-    k, groups = best.shape[1], scores.shape[1] // GROUP
-    grouped, limit = scores.view(len(scores), groups, GROUP), best[:, -1:]
-    peaks = grouped.amax(2)  # q c -> q g
-    better = peaks > limit
-    if k <= groups and int(better.sum()) > k * len(best):  # at the beginning: k peaks are a limit, too
-        limit = limit.maximum(peaks.topk(k).values[:, -1:].nextafter(best.new_tensor(-torch.inf)))
-        better = peaks > limit
-    query, group = better.nonzero(as_tuple=True)
-    near = grouped[query, group]
-    hit, member = (near > limit[query]).nonzero(as_tuple=True)
-    if len(hit) == 0:
-        return
-    rows, row, count = torch.unique_consecutive(query[hit], return_inverse=True, return_counts=True)
-    column = k + torch.arange(len(hit), device=hit.device) - (count.cumsum(0) - count)[row]
-    merged = best.new_full((len(rows), k + int(count.max())), -torch.inf)
-    places_merged = places.new_zeros(merged.shape)
-    merged[:, :k], places_merged[:, :k] = best[rows], places[rows]
-    merged[row, column], places_merged[row, column] = near[hit, member], start + group[hit] * GROUP + member
-    best[rows], order = merged.topk(k)
-    places[rows] = places_merged.gather(1, order)
+        squared = torch.cat([(part[:, None] - stored[near]).square().sum(2) for part, near in pairs])
+        return squared / 2 if self.metric == "cosine" else squared.sqrt()
 
 
 def _check_names(names: Any, number: int) -> list[str]:
