@@ -9,20 +9,28 @@ import torch
 from tests.bad_input import case, choice, flag, integer, number, parameters, problems, tensor
 from vireid import evaluation
 from vireid.evaluation import (
+    Calibration,
     CorruptedProtocol,
     EmbeddingSet,
     KReciprocalReranking,
     LLCMProtocol,
+    OwnProtocol,
     RegDBProtocol,
     RetrievalResult,
     SYSUMM01Protocol,
+    calibrate,
+    compare_pairs,
+    compare_tracklets,
+    compute_error_rates,
     compute_metrics,
+    compute_open_set_metrics,
     create_protocols,
     evaluate,
     exclude_same_camera,
     exclude_same_location,
     extract_embeddings,
     format_results,
+    pool_tracklets,
 )
 
 ROWS, LABELS, CAMERAS = torch.eye(4), torch.arange(4), torch.tensor([3, 3, 6, 6])
@@ -108,6 +116,16 @@ MODELS = [
 ]
 DATASETS = [None, 3, 2.5, object(), [], {}, [1, 2], [(torch.ones(3, 4, 4), 1)], [("a", "b", "c")]]
 SIDES = {"visible": IMAGES, "infrared": IMAGES}
+PEOPLE = {"query": INFRARED._replace(embeddings=torch.arange(16.0).sin().view(4, 4)), "gallery": VISIBLE}
+NEGATIVE = [part._replace(identities=LABELS - 1) for part in (INFRARED, VISIBLE)]
+OPEN_SET = {
+    "distances": torch.rand(4, 4),
+    "query_identities": LABELS + 2,
+    "gallery_identities": LABELS,
+    "false_positive_rates": [0.5],
+}
+NOT_PATHS = [None, 3, 2.5, [], {}, True, object(), torch.ones(2), b"folder"]
+CALIBRATION = calibrate(**PEOPLE, false_accept_rate=0.5)
 
 CASES = {
     "compute_metrics": case(
@@ -174,6 +192,81 @@ CASES = {
         convention=choice("swapped", "swaped"),
         trials=integer(least=1),
         **COMMON,
+    ),
+    "OwnProtocol": case(
+        lambda query, **options: OwnProtocol(query, **{"gallery": "one per camera", **options}),
+        {"query": "infrared", "exclude": "same location"},
+        query=choice("thermal", "auxiliary"),
+        gallery=choice("one", "one per cameras"),
+        exclude=choice("camera", "same place"),
+        locations=[3, 2.5, "text", [3], object(), {3: None}, {3: 2.5}, {"3": 2}, {None: 2}],
+        trials=[x for x in integer(least=1) if x is not None],
+        **COMMON,
+    ),
+    "compare_pairs": case(
+        compare_pairs,
+        PEOPLE,
+        query=[*embedding_sets(INFRARED), NEGATIVE[0]],
+        gallery=[x for x in [*embedding_sets(VISIBLE), NEGATIVE[1]] if x is not None],
+        distance=COMMON["distance"],
+        exclude=choice("same location", "camera"),
+    ),
+    "calibrate": case(
+        calibrate,
+        {**PEOPLE, "false_accept_rate": 0.5},
+        query=[*embedding_sets(INFRARED), NEGATIVE[0]],
+        gallery=[x for x in [*embedding_sets(VISIBLE), NEGATIVE[1]] if x is not None],
+        false_accept_rate=[*number(above=0, below=1), 1e-9],
+        distance=COMMON["distance"],
+        exclude=choice("same location", "camera"),
+        confidence=number(above=0, below=1),
+        seed=integer(least=0),
+    ),
+    "Calibration.save": case(CALIBRATION.save, path=NOT_PATHS),
+    "Calibration.load": case(Calibration.load, path=[*NOT_PATHS, "no/such/folder", "no.json"]),
+    "compute_error_rates": case(
+        compute_error_rates,
+        {"distances": torch.rand(4, 4), "same": torch.eye(4, dtype=torch.bool)},
+        distances=[x for x in MATRICES if not torch.is_tensor(x) or x.shape == (4, 4)],  # of any shape, like `same`
+        same=[None, 3, 2.5, "text", object(), {}, torch.eye(4), torch.ones(4, 4, dtype=torch.bool), [True, False]],
+    ),
+    "compute_open_set_metrics": case(
+        compute_open_set_metrics,
+        OPEN_SET,
+        distances=MATRICES,
+        query_identities=integers(LABELS, LABELS + 9, LABELS - 1),
+        gallery_identities=integers(LABELS - 1),
+        excluded=[3, 2.5, "text", object(), {}, torch.eye(4), torch.ones(3, 4, dtype=torch.bool), [True]],
+        false_positive_rates=[
+            None,
+            0.5,
+            "text",
+            b"05",
+            [],
+            {},
+            object(),
+            [None],
+            ["0.5"],
+            [0.0],
+            [1.0],
+            [torch.nan],
+            [1e-9],
+        ],
+    ),
+    "pool_tracklets": case(
+        pool_tracklets,
+        {"embeddings": ROWS, "tracklets": LABELS},
+        embeddings=tensor(ROWS[0], ROWS.long(), ROWS[:, :0], ROWS * torch.nan, ROWS[:, :, None, None]),
+        tracklets=integers(),
+        how=choice("max", "men"),
+    ),
+    "compare_tracklets": case(
+        compare_tracklets,
+        {"distances": ROWS, "query_tracklets": LABELS, "gallery_tracklets": LABELS},
+        distances=tensor(ROWS[0], ROWS.long(), ROWS[:, :0], ROWS * torch.nan),
+        query_tracklets=integers(),
+        gallery_tracklets=[x for x in integers() if x is not None],
+        how=choice("min", "mini"),
     ),
     "CorruptedProtocol": case(CorruptedProtocol, {"protocol": PROTOCOL}, protocol=OTHERS, draws=integer(least=1)),
     "RetrievalProtocol.evaluate": case(
@@ -290,6 +383,11 @@ ELSEWHERE = {  # and why
     "SearchResult": "made by the library",
     "Ranking": "made by the library",
     "RetrievalMetrics": "made by the library",
+    "Calibration": "made by the library; its save and load are here",
+    "ErrorRates": "made by the library",
+    "OpenSetMetrics": "made by the library",
+    "PairDistances": "made by the library",
+    "Tracklets": "made by the library",
     "RetrievalResult": "made by the library",
     "RetrievalProtocol": "the base of the protocols, which have its arguments",
     "EmbeddingSet": "checked where it is used",

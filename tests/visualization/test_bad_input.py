@@ -13,8 +13,10 @@ from vireid.visualization import (
     grad_cam,
     plot_bars,
     plot_curves,
+    plot_det,
     plot_distances,
     plot_embeddings,
+    plot_histograms,
     plot_maps,
     plot_rankings,
     project_embeddings,
@@ -44,6 +46,19 @@ network = nn.Conv2d(3, 4, 1)
 def ranking(**changes):
     return SimpleNamespace(**{**RANKING, **changes})
 
+
+def rates(**changes):
+    return SimpleNamespace(
+        **{"false_accept": torch.tensor([0, 0.5]), "false_reject": torch.tensor([1, 0.5]), **changes}
+    )
+
+
+RATES = torch.tensor([0, 0.5])
+NOT_RATES = tensor(RATES[None], RATES[:0], RATES.long(), RATES * NAN, RATES + 0.9, RATES - 0.1, RATES[:1], RATES > 0)
+PAIRS = torch.rand(4), torch.tensor([True, False, True, False])
+NOT_PAIRS = [None, 3, "ab", [], PAIRS[0], (PAIRS[0],), (*PAIRS, 1), object()]
+NOT_PAIRS += [(bad, PAIRS[1]) for bad in tensor(PAIRS[0][:3], PAIRS[0][None], PAIRS[0][:0], PAIRS[0] * NAN, PAIRS[1])]
+NOT_PAIRS += [(PAIRS[0], bad) for bad in tensor(PAIRS[1][:3], PAIRS[1][None], PAIRS[0], PAIRS[1].long())]
 
 CASES = {
     "grad_cam": case(
@@ -83,6 +98,28 @@ CASES = {
             *({"loss": {"identity": {0: value}}} for value in NOT_NUMBERS),
         ],
         smoothing=integer(least=1),
+    ),
+    "plot_det": case(
+        plot_det,
+        {"curves": {"a": rates()}},
+        curves=[
+            *NOT_MAPPINGS,
+            *({"a": bad} for bad in [None, 3, "text", [], {}, object(), RATES]),
+            *({"a": rates(false_accept=bad)} for bad in NOT_RATES),
+            *({"a": rates(false_reject=bad)} for bad in NOT_RATES),
+        ],
+        false_accept_rate=[x for x in number(above=0, below=1) if x is not None],
+    ),
+    "plot_histograms": case(
+        plot_histograms,
+        {"panels": {"a": PAIRS}},
+        panels=[*NOT_MAPPINGS, *({"a": bad} for bad in NOT_PAIRS)],
+        thresholds=[
+            *(bad for bad in NOT_MAPPINGS if bad is not None and bad != {}),
+            {"b": 0.5},
+            *({"a": bad} for bad in NOT_NUMBERS),
+        ],
+        bins=integer(least=1, most=10_000),
     ),
     "plot_distances": case(
         plot_distances,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,7 +173,7 @@ def calibrate(
     require(len(below) > 0, "false_accept_rate", tied, rate)
     threshold = (below[-1] + refused) / 2
     threshold = threshold if threshold < refused else below[-1]  # neighbours among the numbers
-    low, high = torch.quantile(rates, torch.tensor([1 - confidence, 1 + confidence]).double() / 2).tolist()
+    low, high = (torch.quantile(rates, (1 + side) / 2).item() for side in (-confidence, confidence))
     return Calibration(
         threshold=float(threshold),
         false_accept_rate=rate,
@@ -336,10 +336,19 @@ def _check_values(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Require the fields of a calibration, each of its type."""
     names = {field.name for field in fields(Calibration)}
     require(values.keys() == names, "path", f"be a file with the entries {sorted(names)}", f"{file}, {sorted(values)}")
-    kinds: dict[str, type | tuple[type, ...]] = {"float": (float, int), "int": int, "str": str}
+    fits: dict[str, Callable[[Any], bool]] = {
+        "float": _is_number,
+        "int": lambda value: type(value) is int,
+        "str": lambda value: isinstance(value, str),
+        "tuple[float, float]": lambda value: (
+            isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        ),
+    }
     for field in fields(Calibration):
         value = values[field.name]
-        pair = isinstance(value, list) and len(value) == 2 and all(isinstance(x, (float, int)) for x in value)
-        fits = isinstance(value, kinds[str(field.type)]) if str(field.type) in kinds else pair
-        require(fits, "path", f"have a {field.type} for {field.name!r}", f"{file}, {value!r}")
+        require(fits[str(field.type)](value), "path", f"have a {field.type} for {field.name!r}", f"{file}, {value!r}")
     return {**values, "false_accept_interval": tuple(values["false_accept_interval"])}
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in {float, int} and math.isfinite(value)
