@@ -2,8 +2,8 @@
 
 python docs/compare_protocols.py
 
-The features are synthetic, with as many identities, cameras and images as the test sets. Read the differences between the
-rows of a table, not the numbers themselves.
+The features are synthetic, with as many identities, cameras and images as the test sets. Read the differences between
+the rows of a table, not the numbers themselves.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ from vireid.evaluation import (
 
 INTRODUCTION = """# Comparing published numbers
 
-The numbers of two papers often come from different experiments. `python docs/compare_protocols.py` computes every table
-below from the same synthetic features, which have as many identities, cameras and images as the test sets; only the rule
-changes. The first row is vireid's preset. All values are percentages.
+The numbers of two papers often come from different experiments. `python docs/compare_protocols.py` computes every
+table below from the same synthetic features, which have as many identities, cameras and images as the test sets; only
+the rule changes. The first row is vireid's preset. All values are percentages.
 
-A result of vireid names its rules: `print(result)` prints the row with the protocol in words, `result.settings` holds the
-settings one by one, and the JSON of `result.to_dict()` has both.
+A result of vireid names its rules: `print(result)` prints the row with the protocol in words, `result.settings` holds
+the settings one by one, and the JSON of `result.to_dict()` has both.
 """
 
 
@@ -105,8 +105,8 @@ def sysu():
     )
     yield table(
         "SYSU-MM01: images from the query's own room",
-        "Cameras 2 and 3 stand in one room, so the protocol excludes the images of camera 2 for queries of camera 3. A\n"
-        "script that evaluates SYSU-MM01 with RegDB's function skips this rule.",
+        "Cameras 2 and 3 stand in one room, so the protocol excludes the images of camera 2 for queries of camera 3.\n"
+        "A script that evaluates SYSU-MM01 with RegDB's function skips this rule.",
         {
             "all search": SYSUMM01Protocol().evaluate(query, gallery),
             "all search, not removed": without_exclusion("all"),
@@ -116,8 +116,8 @@ def sysu():
     )
     yield table(
         "SYSU-MM01: ranks of identities or of images",
-        "The protocol ranks identities, each at its nearest image; some scripts rank images (`cmc_level=…`). Rank-1, mAP\n"
-        "and mINP are equal.",
+        "The protocol ranks identities, each at its nearest image; some scripts rank images (`cmc_level=…`). Rank-1,\n"
+        "mAP and mINP are equal.",
         {
             level: SYSUMM01Protocol(shots=10, cmc_level=level, **official).evaluate(query, gallery)
             for level in ("identity", "image")
@@ -125,8 +125,8 @@ def sysu():
     )
     yield table(
         "SYSU-MM01 indoor: queries without a match",
-        "40 of the 96 people do not appear in the indoor gallery, and the protocol skips their queries. Counting them as\n"
-        "misses divides every number by the ratio of all queries to valid ones.",
+        "40 of the 96 people do not appear in the indoor gallery, and the protocol skips their queries. Counting them\n"
+        "as misses divides every number by the ratio of all queries to valid ones.",
         {
             "skipped": SYSUMM01Protocol("indoor").evaluate(query, gallery),
             "counted as misses": with_invalid_queries(),
@@ -180,8 +180,8 @@ def regdb():
     yield table(
         "Mirror images",
         "Some scripts average the embeddings of an image and of its mirror image, with or without normalising the\n"
-        "result, or concatenate them: `extract_embeddings(flip=…)`. Those that do not normalise rank by inner products\n"
-        "(`dot`), which favours long embeddings.",
+        "result, or concatenate them: `extract_embeddings(flip=…)`. Those that do not normalise rank by inner\n"
+        "products (`dot`), which favours long embeddings.",
         {
             "none": evaluate(),
             "`mean` (CAJ)": evaluate(sets=flipped(lambda x, y: normalize(x + y))),
@@ -198,8 +198,8 @@ def llcm():
     infrared = create_features(dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9), (people, 3)), "infrared", seed=11)
     yield table(
         "LLCM: swapped queries and gallery",
-        "For visible → infrared, the test scripts of DEEN and of the data set's baseline use the drawn infrared images as\n"
-        'queries and all visible images as gallery: `LLCMProtocol("visible", convention="swapped")`.',
+        "For visible → infrared, the test scripts of DEEN and of the data set's baseline use the drawn infrared\n"
+        'images as queries and all visible images as gallery: `LLCMProtocol("visible", convention="swapped")`.',
         {
             "visible → infrared": LLCMProtocol("visible").evaluate(visible, infrared),
             "visible → infrared, `swapped`": LLCMProtocol("visible", convention="swapped").evaluate(visible, infrared),
