@@ -346,3 +346,16 @@ def test_tables_and_images_that_are_missing(home):
         read_table(table)
     with pytest.raises(FileNotFoundError, match="root must be a folder"):
         read_table(table, root=home / "nowhere")
+
+
+def test_the_pattern_begins_with_the_path(tmp_path):
+    write(tmp_path, "rgb/x7/1.png", "ir/x7/2.png")
+    with pytest.raises(ValueError, match=r"pattern must match .*, got \['x7/1.png'\]. It matches 0 of 1 images"):
+        read_folders(visible="rgb", infrared="ir", pattern=r"(?P<identity>\d+)/", root=tmp_path)
+
+
+def test_images_of_one_size_and_time_are_no_copies(tmp_path):
+    write(tmp_path, "rgb/1.bmp", "ir/1.bmp")
+    for path in tmp_path.glob("*/1.bmp"):
+        os.utime(path, (0, 0))
+    assert len(read_folders(visible="rgb", infrared="ir", pattern="", root=tmp_path)) == 2

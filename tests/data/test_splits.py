@@ -359,3 +359,15 @@ def test_table_with_splits(home):
     assert train == {"p0", "p1", "p2", "p3"}
     assert visible == {"p4", "p6", "p7"}  # p6 is searched for in vain
     assert infrared == {"p4", "p5", "p7"}
+
+
+def test_records_are_ordered_by_camera_identity_and_path():
+    order = [("b/1", 1, 1), ("b/2", 1, 1), ("a/1", 2, 1), ("a/0", 1, 2)]
+    records = [Record(f"/data/{name}.png", identity, camera, "visible") for name, identity, camera in order]
+    assert OwnDataset(records[::-1], []).train == records
+
+
+def test_the_seed_draws_the_open_set():
+    records = make({f"{i}": "vi" for i in range(20)})
+    drawn = [roles(split_identities(records, test=1, seed=seed, queries_only=0.5))[1] for seed in range(3)]
+    assert len({frozenset(visible) for visible in drawn}) == 3
