@@ -22,7 +22,7 @@ from vireid.evaluation.pairs import Exclude, ImagePairs
 FILE = "calibration.json"
 _FORMAT = {"vireid": "Calibration", "version": 1}
 _SPLITS = 500  # random halves of the people behind an interval
-_CHUNK = 2**22  # pairs of all splits counted at a time
+_CHUNK = 2**20  # pairs of all splits counted at a time
 
 
 @dataclass(frozen=True)
@@ -311,17 +311,17 @@ def _resample(pairs: ImagePairs, tail: _Tail, rate: float, halves: Tensor) -> Te
     """
     inside, outside = pairs.count_impostors(halves), pairs.count_impostors(~halves)
     usable = (inside > 1) & (outside > 0)
-    allowed = (rate * inside * (1 + 1e-12)).long().clamp_min(1)
+    allowed = (rate * inside * (1 + 1e-12)).int().clamp_min(1)
     distances, query, gallery = tail
     rates = [torch.empty(0).double()]
     parts = (torch.split(part[usable], max(1, _CHUNK // len(distances))) for part in (halves, allowed, outside))
     for half, accepted, total in zip(*parts, strict=True):
-        rank = (half[:, query] & half[:, gallery]).cumsum(1)  # of each pair among those of the half
+        rank = (half[:, query] & half[:, gallery]).cumsum(1, dtype=torch.int32)  # of each pair among those of the half
         if bool((rank[:, -1] <= accepted).any()):
             return None
         last, refused = (distances[torch.searchsorted(rank, (accepted + i)[:, None])] for i in (0, 1))
         end = torch.searchsorted(distances, (last + refused) / 2)  # of the pairs that are accepted
-        others = (~(half[:, query] | half[:, gallery])).cumsum(1)
+        others = (~(half[:, query] | half[:, gallery])).cumsum(1, dtype=torch.int32)
         rates.append(others.gather(1, end.sub(1).clamp_min(0))[:, 0].where(end[:, 0] > 0, 0) / total.double())
     return torch.cat(rates)
 
