@@ -120,7 +120,8 @@ def calibrate(
     The threshold lies halfway between the largest distance that the rate allows and the next larger one of two
     different people. Pairs share people, so there is much less evidence than pairs. The interval therefore resamples
     people: 500 times a random half of them chooses a threshold, whose false-accept rate is measured on the other half.
-    It is the central range of these rates. With few people it is wide, however many images they have.
+    It is the central range of these rates. With few people it is wide, however many images they have, and the rate on
+    other people is on average above the requested one: where false accepts must stay rare, judge by the upper end.
 
     Args:
         query: Labelled embeddings of images of one modality.
