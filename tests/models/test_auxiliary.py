@@ -3,7 +3,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests import references
-from vireid.models import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
+from vireid.models import (
+    AuxiliaryGenerator,
+    CrossModalityLearner,
+    IntraModalityLearner,
+    create_backbone,
+    pair_by_identity,
+)
 from vireid.models.auxiliary import UnitScale
 
 
@@ -82,9 +88,11 @@ def test_gradcheck():
         (IntraModalityLearner, {"expansion": 2}),
         (IntraModalityLearner, {"kernel_sizes": (7, 5)}),
         (IntraModalityLearner, {"initial_scale": 0.5}),
+        (IntraModalityLearner, {"start": "inputs"}),
         (CrossModalityLearner, {"pooling_ratios": (3, 2)}),
         (CrossModalityLearner, {"groups": 4}),
         (CrossModalityLearner, {"initial_scale": 0.5}),
+        (CrossModalityLearner, {"start": "inputs"}),
     ],
 )
 def test_every_argument_changes_the_result(module, changed):
@@ -102,6 +110,83 @@ def test_transposed_convolutions_start_at_unit_scale():
     torch.manual_seed(0)
     learner = CrossModalityLearner(64, pooling_ratios=(12,))
     assert learner.rebuild[0](torch.randn(4, 64, 6, 3)).var().item() == pytest.approx(1 / 3, rel=0.1)
+
+
+def normalised(feature_map):
+    """Every channel with mean 0 and standard deviation 1."""
+    mean = feature_map.mean((0, 2, 3), keepdim=True)
+    return (feature_map - mean) / (feature_map - mean).square().mean((0, 2, 3), keepdim=True).sqrt()
+
+
+def blocks(*shape, channels=16):
+    """Maps whose 2×2 cells are constant, so that pooling by 2 loses nothing, with a scale and mean of each channel."""
+    maps = pair(4, channels, *shape).repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    steps = torch.arange(1.0, channels + 1, dtype=maps.dtype)[:, None, None]
+    return maps * steps + steps
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"pooling_ratios": (12, 2, 4)}, {"groups": 4}, {"kernel_sizes": (7, 3)}], ids=str
+)
+def test_start_from_inputs_is_the_mean_of_both_maps(options):
+    # A38: F^a of the first batch is the mean of the normalised maps, to a tenth of what the random start adds.
+    torch.manual_seed(0)
+    visible_map, infrared_map = blocks(12, 6)
+    mean = (normalised(visible_map) + normalised(infrared_map)) / 2
+
+    def first(start):
+        return AuxiliaryGenerator(16, start=start, **options).double()(visible_map, infrared_map)
+
+    auxiliary_map = first("inputs")
+    assert (normalised(auxiliary_map) * normalised(mean)).mean((0, 2, 3)).min() > 0.95
+    assert auxiliary_map.mean((0, 2, 3)).abs().max() < 0.1
+    torch.testing.assert_close(auxiliary_map.std((0, 2, 3)), mean.std((0, 2, 3)), rtol=0.15, atol=0)
+    assert (normalised(first("random")) * normalised(mean)).mean((0, 2, 3)).abs().mean() < 0.3
+
+
+def test_a_learner_starts_from_its_input():
+    torch.manual_seed(0)
+    feature_map = blocks(12, 6)[0]
+    learned = IntraModalityLearner(16, start="inputs").double()(feature_map)
+    assert (normalised(learned) * normalised(feature_map)).mean((0, 2, 3)).min() > 0.95
+
+
+def test_gradient_reaches_every_channel_of_a_start_from_inputs():
+    torch.manual_seed(0)
+    generator = AuxiliaryGenerator(16, start="inputs").double()
+    auxiliary_map = generator(*blocks(12, 6))
+    auxiliary_map.backward(pair(*auxiliary_map.shape, seed=1)[0])
+    for name, parameter in generator.named_parameters():
+        size = parameter.grad.abs()
+        # A normalisation or a scale has one number per channel; a scale that starts at 1 cannot grow.
+        assert (size.flatten(1).amax(1).min() if size.ndim == 4 else size.max()) > 1e-4, name
+
+
+def test_start_from_inputs_depends_on_the_seed_alone():
+    # No batch is seen, so that resumed runs, devices and processes of one seed start alike (A38).
+    def weights(start, batches=0):
+        torch.manual_seed(0)
+        generator = AuxiliaryGenerator(4, start=start)
+        for _ in range(batches):
+            generator(*pair(2, 4, 6, 5).float())
+        return dict(generator.named_parameters())
+
+    started, used = weights("inputs"), weights("inputs", batches=2)
+    assert all(torch.equal(started[name], used[name]) for name in started)
+    assert [(name, w.shape) for name, w in started.items()] == [
+        (name, w.shape) for name, w in weights("random").items()
+    ]
+
+
+def test_shared_stages_need_no_calibrated_map():
+    # A38 leaves scale and mean of F^a to the normalisation that follows the cut of a convolutional network.
+    torch.manual_seed(0)
+    backbone = create_backbone("test_resnet", image_size=(96, 48)).double().train()
+    feature_map = backbone.first_stages(torch.rand(4, 3, 96, 48).double(), "visible").detach()
+    expected = backbone.shared_stages(feature_map)
+    moved = backbone.shared_stages(10 * feature_map + torch.rand(32, 1, 1).double())
+    assert relative_error(moved, expected) < 1e-3
+    assert relative_error(backbone.shared_stages(feature_map.flip(1)), expected) > 0.1
 
 
 def test_scale_stays_in_the_unit_interval_and_comes_back():
@@ -135,6 +220,7 @@ def test_state_dict_round_trip():
             r"pooling_ratios must have at least one element, got \(\).",
         ),
         (lambda: CrossModalityLearner(4, groups=3), r"groups must divide channels \(4\), got 3."),
+        (lambda: AuxiliaryGenerator(4, start="zero"), "start must be one of 'random', 'inputs', got 'zero'."),
         (
             lambda: AuxiliaryGenerator(4, initial_scale=0.0),
             "initial_scale must be a finite number of at most 1 and above 0, got 0.0.",

@@ -166,6 +166,7 @@ CASES = {
         {"channels": 8},
         channels=[*integer(least=2), 7],
         initial_scale=number(above=0, most=1),
+        start=choice("input"),
         **generator,
     ),
     "IntraModalityLearner.forward": case(IntraModalityLearner(8), {}, feature_map=NO_MAP),
@@ -176,6 +177,7 @@ CASES = {
         pooling_ratios=ratios,
         groups=[*integer(least=1), 3],
         initial_scale=number(above=0, most=1),
+        start=choice("input"),
     ),
     "CrossModalityLearner.forward": case(
         CrossModalityLearner(8), maps, visible_map=NO_MAP, infrared_map=[*NO_MAP, torch.rand(3, 8, 6, 6)]
@@ -187,6 +189,7 @@ CASES = {
         pooling_ratios=ratios,
         groups=[*integer(least=1), 3],
         initial_scale=number(above=0, most=1),
+        start=choice("input"),
         **generator,
     ),
     "AuxiliaryGenerator.forward": case(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vireid._checks import (
+    check_choice,
     check_identities,
     check_integer,
     check_like_weights,
@@ -17,6 +18,8 @@ from vireid._checks import (
     require,
     values_can_be_checked,
 )
+
+Start = Literal["random", "inputs"]
 
 
 class IntraModalityLearner(nn.Module):
@@ -33,6 +36,8 @@ class IntraModalityLearner(nn.Module):
         kernel_sizes: Odd kernel sizes for the first and the second half of the channels; (5, 7) in the paper's Eq. 2,
             the reverse in its text (A2 in the paper notes).
         initial_scale: Initial value of I_scale, in (0, 1].
+        start: Initial weights: ``"random"`` are PyTorch's, ``"inputs"`` pass the normalised input on, plus a tenth of
+            the random ones (A38 in the paper notes).
 
     Shape:
         b c h w -> b c h w.
@@ -57,8 +62,10 @@ class IntraModalityLearner(nn.Module):
         expansion: int = 4,
         kernel_sizes: tuple[int, int] = (5, 7),
         initial_scale: float = 1.0,
+        start: Start = "random",
     ) -> None:
         super().__init__()
+        check_choice("start", start, get_args(Start))
         channels = check_integer("channels", channels, least=2)
         require(channels % 2 == 0, "channels", "be even", channels)
         expansion = check_integer("expansion", expansion, least=1)
@@ -71,6 +78,10 @@ class IntraModalityLearner(nn.Module):
         self.spatial = _depthwise(wide, 3)
         self.reduce = nn.Sequential(nn.BatchNorm2d(wide), nn.Conv2d(wide, channels, 1))
         self.scale = UnitScale(channels, initial_scale)
+        if start == "inputs":
+            for convolution in (*self.depthwise, self.expand[1], self.reduce[1]):
+                _start_at(convolution, nn.init.dirac_(torch.empty_like(convolution.weight), convolution.groups))
+            _start_at(self.spatial, torch.zeros(()))  # the residual of Eq. 4 passes the map on
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Compute F̂^m from F^m."""
@@ -98,6 +109,8 @@ class CrossModalityLearner(nn.Module):
         groups: Number of groups of the transposed convolutions: 1 mixes all channels, ``channels`` makes them
             depth-wise (A7 in the paper notes).
         initial_scale: Initial value of C_scale, in (0, 1].
+        start: Initial weights: ``"random"`` are PyTorch's, ``"inputs"`` average the normalised maps of both modalities
+            at the finest scale, plus a tenth of the random ones (A38 in the paper notes).
 
     Shape:
         b c h w, b c h w -> b c h w.
@@ -123,8 +136,10 @@ class CrossModalityLearner(nn.Module):
         pooling_ratios: Sequence[int] = (2, 4, 6, 12),
         groups: int = 1,
         initial_scale: float = 1.0,
+        start: Start = "random",
     ) -> None:
         super().__init__()
+        check_choice("start", start, get_args(Start))
         channels = check_integer("channels", channels, least=1)
         ratios = _check_integers("pooling_ratios", pooling_ratios)
         groups = check_integer("groups", groups, least=1)
@@ -135,6 +150,12 @@ class CrossModalityLearner(nn.Module):
         width = 2 * len(ratios) * channels
         self.fuse = nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, channels, 1))
         self.scale = UnitScale(channels, initial_scale)
+        if start == "inputs":
+            for convolution in self.rebuild:  # nearest neighbour
+                _start_at(convolution, nn.init.dirac_(torch.empty(channels, channels // groups, 1, 1), groups))
+            mean = torch.zeros(channels, 2, len(ratios), channels)  # c (m n c), the order of Eq. 8
+            mean[:, :, ratios.index(min(ratios))] = torch.eye(channels)[:, None] / 2
+            _start_at(self.fuse[1], mean.view(channels, width, 1, 1))
 
     def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
         """Compute F^a from F̂^v and F̂^r."""
@@ -164,6 +185,8 @@ class AuxiliaryGenerator(nn.Module):
         kernel_sizes: Kernel sizes of the intra-modality learners; (5, 7) in the paper.
         groups: Number of groups of the transposed convolutions; 1 in our reading of the paper.
         initial_scale: Initial value of I_scale and C_scale, in (0, 1].
+        start: Initial weights of the learners: ``"random"`` are PyTorch's; with ``"inputs"`` F^a starts near the mean
+            of F^v and F^r, for pretrained shared stages (A38 in the paper notes).
 
     Shape:
         b c h w, b c h w -> b c h w; identities b.
@@ -192,14 +215,17 @@ class AuxiliaryGenerator(nn.Module):
         kernel_sizes: tuple[int, int] = (5, 7),
         groups: int = 1,
         initial_scale: float = 1.0,
+        start: Start = "random",
     ) -> None:
         super().__init__()
         self.visible_learner, self.infrared_learner = (
-            IntraModalityLearner(channels, expansion=expansion, kernel_sizes=kernel_sizes, initial_scale=initial_scale)
+            IntraModalityLearner(
+                channels, expansion=expansion, kernel_sizes=kernel_sizes, initial_scale=initial_scale, start=start
+            )
             for _ in range(2)
         )
         self.cross_learner = CrossModalityLearner(
-            channels, pooling_ratios=pooling_ratios, groups=groups, initial_scale=initial_scale
+            channels, pooling_ratios=pooling_ratios, groups=groups, initial_scale=initial_scale, start=start
         )
 
     def forward(
@@ -325,6 +351,14 @@ def _upsampling(channels: int, ratio: int, groups: int) -> nn.ConvTranspose2d:
     bound = (groups / channels) ** 0.5
     nn.init.uniform_(convolution.weight, -bound, bound)
     return convolution
+
+
+@torch.no_grad()
+def _start_at(convolution: Any, weight: Tensor) -> None:
+    """Set the initial weight of a convolution; a tenth of its random weights is added to give each one a gradient."""
+    for parameter in convolution.parameters():
+        parameter.mul_(0.1)
+    convolution.weight.add_(weight)
 
 
 def _check_integers(argument: str, values: Sequence[int]) -> tuple[int, ...]:
