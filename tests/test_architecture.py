@@ -14,6 +14,10 @@ PACKAGE = Path(vireid.__file__).parent
 ROOT = PACKAGE.parent
 FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
 GROUND = {"vireid.modality", "vireid.distances", "vireid._checks", "vireid._files"}
+ABOVE = {  # the files above the folders, and what they alone may import; all else they take from `vireid`
+    "cli.py": {"vireid", "vireid._files", *(f"vireid.{folder}" for folder in FOLDERS)},
+    "__main__.py": {"vireid.cli"},
+}
 DOORS = {
     "timm": {"models/backbone.py"},
     "safetensors": {"_files.py"},
@@ -51,7 +55,9 @@ def test_imports_point_down(path):
     for module in imports(path):
         library, *inner = module.split(".")
         if library == "vireid":
-            if folder in FOLDERS:
+            if relative.as_posix() in ABOVE:
+                assert module in ABOVE[relative.as_posix()], f"{relative} imports {module}, not a folder's public names"
+            elif folder in FOLDERS:
                 assert module in GROUND or inner[0] == folder, f"{relative} imports its sibling {module}"
             elif relative.name != "__init__.py":
                 assert module in GROUND, f"{relative} imports {module} from above"
@@ -72,6 +78,30 @@ def test_private_names_stay_at_home(path):
                 alias.name for alias in node.names if alias.name.startswith("_") and not alias.name.startswith("__")
             ]
             assert not private, f"{path.relative_to(ROOT)} imports {private} from {node.module}"
+
+
+def names_of(path):
+    """Names such as `vireid.data.Record` that a file takes from the folders, by attribute or by import."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            *folder, name = ast.unparse(node).split(".")
+            if len(folder) == 2 and folder[0] == "vireid" and folder[1] in FOLDERS:
+                yield folder[1], name
+        elif isinstance(node, ast.ImportFrom) and node.module.partition(".")[2] in FOLDERS:
+            yield from ((node.module.partition(".")[2], alias.name) for alias in node.names)
+
+
+def test_the_command_line_uses_public_names_and_imports_nothing_before_a_command_runs():
+    names = set(names_of(PACKAGE / "cli.py"))
+    assert {folder for folder, _ in names} == FOLDERS - {"losses"}
+    private = {(folder, name) for folder, name in names if name not in getattr(vireid, folder).__all__}
+    assert not private
+    for path in (PACKAGE / "cli.py", PACKAGE / "__main__.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+                known = module in {"vireid", "vireid.cli"} or module.partition(".")[0] in sys.stdlib_module_names
+                assert known, f"{path.name} imports {module} before a command runs"
 
 
 def test_import_costs_little_more_than_torch():

@@ -142,8 +142,9 @@ def _embed(args: argparse.Namespace) -> int:
     model, transform, digest = _open_network(args)
     found = _extract(args, model, _images(paths, transform, args.modality), args.modality)
     metadata = {"modality": args.modality, "feature": found.feature, "network": digest}
-    save_tensors(args.path, {"embeddings": found.embeddings, "names": _encode(paths)}, _FORMAT | metadata)
-    print(f"{args.path}: {len(paths)} embeddings of {found.embeddings.shape[1]} values")
+    with _naming("output"):
+        save_tensors(args.output, {"embeddings": found.embeddings, "names": _encode(paths)}, _FORMAT | metadata)
+    print(f"{args.output}: {len(paths)} embeddings of {found.embeddings.shape[1]} values")
     return 0
 
 
@@ -175,17 +176,32 @@ def _search(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     """Choose a threshold from the test images of a data set."""
-    own_modality = None if args.within is None else vireid.Modality.of(args.within)
-    path = args.path or Path(args.source, f"calibration-{args.within}.json" if args.within else "")
-    if args.path is None and not Path(args.source).is_dir():
-        raise ValueError(f"path must be given for a network that is no folder, got {args.source!r}.")
+    _require(args.output is not None or Path(args.source).is_dir(), "output", "be given unless NETWORK is a folder")
+    path = args.output or Path(args.source, f"calibration-{args.within}.json" if args.within else "calibration.json")
     _, dataset = _open_dataset(args)
-    sets = _embed_test_images(args, dataset, [own_modality] if own_modality else [*vireid.Modality][:2])
-    names = ("false_accept_rate", "distance", "exclude", "confidence")
-    options: dict[str, Any] = {name: getattr(args, name) for name in names}
-    calibration = vireid.evaluation.calibrate(*sets, **options)
-    calibration.save(path)
-    print(json.dumps(dataclasses.asdict(calibration), indent=1) if args.json else calibration)
+    sets = _embed_test_images(args, dataset, [args.within] if args.within else ["visible", "infrared"])
+    pairs: dict[str, Any] = {"distance": args.distance, "exclude": args.exclude}
+    options: dict[str, Any] = {**pairs, "false_accept_rate": args.false_accept_rate, "confidence": args.confidence}
+
+    with _steps(args, 1 + (args.histogram is not None) + (args.det is not None)) as done:
+        calibration = vireid.evaluation.calibrate(*sets, **options)
+        with _naming("output"):
+            calibration.save(path)
+        done()
+        if args.histogram:
+            compared = {"": vireid.evaluation.compare_pairs(*sets, **pairs)}
+            limits = {"": calibration.threshold}
+            _save_figure(args.histogram, vireid.visualization.plot_histograms(compared, thresholds=limits))
+            done()
+        if args.det:
+            curve = vireid.evaluation.compute_error_rates(*vireid.evaluation.compare_pairs(*sets, **pairs))
+            figure = vireid.visualization.plot_det({"test images": curve}, false_accept_rate=args.false_accept_rate)
+            _save_figure(args.det, figure)
+            done()
+    if args.json:
+        print(json.dumps(dataclasses.asdict(calibration), indent=1))
+    else:
+        print(calibration, f"saved as {path}", sep="\n")
     return 0
 
 
@@ -199,16 +215,17 @@ def _export(args: argparse.Namespace) -> int:
         options["images"] = _images(paths[::2], resize, args.modality)
         paths = paths[1::2]
     if args.calibration:
-        options["calibration"] = dataclasses.asdict(vireid.evaluation.Calibration.load(args.calibration))
+        with _naming("calibration"):
+            options["calibration"] = dataclasses.asdict(vireid.evaluation.Calibration.load(args.calibration))
 
-    def compare() -> Any:
-        exported = vireid.models.load_exported(args.path, trusted=True)  # it was written just now
-        return vireid.models.check_export(exported, embedder, _images(paths, resize, args.modality))
-
-    def write() -> Any:
-        return vireid.models.export(embedder, args.modality, args.path, **options)
-
-    reports = [step() for step in _bar(args, [write, compare] if paths else [write], "steps")]
+    with _steps(args, 1 + (len(paths) > 0)) as done:
+        with _naming("output"):
+            reports: list[Any] = [vireid.models.export(embedder, args.modality, args.output, **options)]
+        done()
+        if paths:
+            exported = vireid.models.load_exported(args.output, trusted=True)  # it was written just now
+            reports.append(vireid.models.check_export(exported, embedder, _images(paths, resize, args.modality)))
+            done()
     if args.json:
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1, default=str))
     else:
@@ -227,7 +244,8 @@ def _open_dataset(args: argparse.Namespace) -> tuple[str, PersonDataset]:
         return name, vireid.data.create_dataset(name, args.root, trial=args.trial)
     if name == "table":
         _require(args.root is not None, "root", "be the table")
-        records = vireid.data.read_table(args.root)
+        with _naming("root"):
+            records = vireid.data.read_table(args.root)
     else:
         for option in ("visible", "infrared", "pattern"):
             _require(getattr(args, option) is not None, option, "be given for a data set of folders")
@@ -252,12 +270,18 @@ def _recognise(args: argparse.Namespace) -> str:
 
 
 def _create_protocols(args: argparse.Namespace, name: str, dataset: Any) -> Mapping[str, RetrievalProtocol]:
-    """Create the protocols of a data set; those of the published ones refuse the options of the others."""
+    """Create the protocols of a data set; options of another one are refused."""
     reranking = vireid.evaluation.KReciprocalReranking() if args.reranking else None
     options: dict[str, Any] = {"distance": args.distance, "reranking": reranking}
-    options |= {
-        option: getattr(args, option) for option in ("trial", "trained_on", "allow_other_trial", "gallery", "shots")
-    }
+    if name in {"folders", "table"}:
+        for option in ("trial", "trained_on", "allow_other_trial", "shots"):
+            _require(getattr(args, option) in {None, False}, option, "be left out for data of your own")
+        options |= {"gallery": args.gallery or "all", "exclude": args.exclude or "none"}
+        directions = {"visible → infrared": "visible", "infrared → visible": "infrared"}
+        return {row: vireid.evaluation.OwnProtocol(query, **options) for row, query in directions.items()}
+    _require(args.exclude is None, "exclude", f"be left out for {name!r}, whose protocol has its own rule")
+    options |= {option: getattr(args, option) for option in ("trial", "trained_on", "allow_other_trial")}
+    options |= {"gallery": args.gallery or "agw", "shots": args.shots or 1}
     if name == "sysu" and args.gallery == "official":
         options["permutations"] = dataset.gallery_permutations()
     return vireid.evaluation.create_protocols(name, **options)  # type: ignore[arg-type]
@@ -269,7 +293,10 @@ def _open_network(args: argparse.Namespace) -> tuple[Any, Any, str]:
 
     if Path(args.source).suffix in {".onnx", ".pt2"}:
         _require(hasattr(args, "trusted"), "source", f"be an embedder's folder, got {args.source!r}")
-        exported = vireid.models.load_exported(args.source, trusted=args.trusted)
+        trusted = args.trusted or Path(args.source).suffix == ".onnx"
+        _require(trusted, "trusted", "be given for a .pt2 file, which can execute code")
+        with _naming("source"):
+            exported = vireid.models.load_exported(args.source, trusted=args.trusted)
         return exported, _resize(exported.size), ""  # exported twice, a network has other bytes
     embedder = vireid.TwoStreamEmbedder.from_pretrained(args.source)
     digest = hashlib.sha256()
@@ -301,15 +328,12 @@ def _load_embeddings(argument: str, path: str) -> tuple[Tensor, list[str], dict[
     """Read a file of `vireid embed`."""
     from vireid._files import load_tensors
 
-    try:
+    with _naming(argument):
         tensors, metadata = load_tensors(path)
         written = metadata.items() >= _FORMAT.items() and {"modality", "network"} <= metadata.keys()
-        _require(
-            written and tensors.keys() == {"embeddings", "names"}, "path", f"be a file of vireid embed, got {path!r}"
-        )
+        fits = written and tensors.keys() == {"embeddings", "names"}
+        _require(fits, "path", f"be a file of vireid embed, got {path!r}")
         names = json.loads(tensors["names"].numpy().tobytes())
-    except (ValueError, OSError) as error:
-        raise type(error)(str(error).replace("path", argument, 1)) from error
     return tensors["embeddings"], names, metadata
 
 
@@ -329,7 +353,8 @@ def _open_gallery(path: str) -> tuple[GalleryIndex, dict[str, str]]:
 
 def _read_threshold(args: argparse.Namespace, gallery: GalleryIndex, *sides: Mapping[str, str]) -> float:
     """Read the threshold of a calibration, which must be for these modalities and this distance."""
-    calibration = vireid.evaluation.Calibration.load(args.calibration)
+    with _naming("calibration"):
+        calibration = vireid.evaluation.Calibration.load(args.calibration)
     ours, theirs = (
         sorted({calibration.query, calibration.gallery}),
         sorted({side["modality"] for side in sides if side}),
@@ -422,6 +447,18 @@ def _bar(args: argparse.Namespace, items: Iterable[Item], unit: str) -> Iterable
 
 
 @contextlib.contextmanager
+def _steps(args: argparse.Namespace, total: int) -> Iterator[Callable[[], object]]:
+    """Show a bar of a few long steps; the function that is given is called after each."""
+    if not _shows_bars(args):
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc="steps") as bar:
+        yield bar.update
+
+
+@contextlib.contextmanager
 def _short_warnings(program: str) -> Iterator[None]:
     """Show warnings of vireid in one line each, and no others."""
 
@@ -433,6 +470,17 @@ def _short_warnings(program: str) -> Iterator[None]:
         warnings.filterwarnings("default", category=UserWarning, module=r"vireid\b")
         warnings.showwarning = show
         yield
+
+
+@contextlib.contextmanager
+def _naming(argument: str) -> Iterator[None]:
+    """Name the argument in an error of a function that calls it its path."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if not str(error).startswith("path must "):
+            raise
+        raise type(error)(str(error).replace("path", argument, 1)) from error
 
 
 def _require(condition: bool, argument: str, rule: str, error: type[Exception] = ValueError) -> None:
@@ -460,6 +508,7 @@ class _Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         close = difflib.get_close_matches(word.partition("=")[0], known, n=1)
         remedy = f"Did you mean {close[0]}?" if close else f"{self.prog} --help lists them."
+        remedy = remedy if word.startswith("-") else "Is it one of several that a glob has become? Quote the glob."
         self.exit(2, f"{self.prog}: options must be those of the command, got {word!r}. {remedy}\n")
 
     def name_options(self, message: str) -> str:
@@ -520,12 +569,18 @@ def _add_evaluate(command: _Parser) -> None:
     _add_data(command)
     add("--trained-on", type=_integer(1, 10), metavar="N", help="trial of RegDB that the network was trained on")
     add("--allow-other-trial", action="store_true", help="evaluate RegDB although the network knows half of its people")
-    add("--gallery", choices=("agw", "official"), default="agw", help="galleries of SYSU-MM01 (%(default)s)")
-    add("--shots", type=_integer(1), default=1, metavar="N", help="images of each person in official galleries (1)")
+    galleries = "SYSU-MM01: agw (default) or official; your own: all (default) or one per camera"
+    add("--gallery", choices=("agw", "official", "all", "one per camera"), help=galleries)
+    add("--shots", type=_integer(1), metavar="N", help="images of each person in SYSU-MM01's official galleries (1)")
+    add(
+        "--exclude",
+        choices=("none", "same camera", "same location"),
+        help="images your own queries may not find (none)",
+    )
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
     add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
     _add_embedding(command)
-    _add_picture(command, "ranking lists of the first protocol")
+    _add_picture(command, "--picture", "picture of the ranking lists of the first protocol")
     _add_json(command)
 
 
@@ -537,7 +592,6 @@ def _add_embed(command: _Parser) -> None:
     add(
         "-o",
         "--output",
-        dest="path",
         type=_file(".safetensors"),
         required=True,
         metavar="FILE",
@@ -557,7 +611,7 @@ def _add_search(command: _Parser) -> None:
     limit.add_argument(
         "--calibration", metavar="PATH", help="file or folder of vireid calibrate that has the threshold"
     )
-    _add_picture(command, "what is found for some of the queries")
+    _add_picture(command, "--picture", "picture of what is found for some of the queries")
     _add_json(command)
 
 
@@ -571,7 +625,9 @@ def _add_calibrate(command: _Parser) -> None:
     add("--exclude", choices=("none", "same camera"), default="none", help="pairs to leave out (%(default)s)")
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
     add("--confidence", type=_number(0, 1), default=0.95, metavar="X", help="share of the interval (%(default)s)")
-    add("-o", "--output", dest="path", type=Path, metavar="PATH", help="folder or .json file (NETWORK)")
+    add("-o", "--output", type=Path, metavar="PATH", help="folder or .json file (NETWORK)")
+    _add_picture(command, "--histogram", "distances of both kinds of pairs with the threshold")
+    _add_picture(command, "--det", "DET curve")
     _add_embedding(command)
     _add_json(command)
 
@@ -580,7 +636,7 @@ def _add_export(command: _Parser) -> None:
     _add_network(command)
     add = command.add_argument
     add("--modality", choices=("visible", "infrared"), required=True, help="modality of the file")
-    add("-o", "--output", dest="path", type=_file(".onnx", ".pt2"), required=True, metavar="FILE", help=".onnx or .pt2")
+    add("-o", "--output", type=_file(".onnx", ".pt2"), required=True, metavar="FILE", help=".onnx or .pt2")
     add("--precision", choices=("float32", "float16", "int8"), default="float32", help="numbers (%(default)s)")
     add("--images", nargs="+", metavar="PATH", help="images of the modality on which the file is compared with PyTorch")
     add("--calibration", metavar="PATH", help="file or folder of vireid calibrate to put in the metadata")
@@ -596,8 +652,8 @@ def _add_data(command: _Parser) -> None:
     add = group.add_argument
     add("--dataset", choices=("sysu", "regdb", "llcm", "folders", "table"), help="kind, if it is not recognised")
     add("--trial", type=_integer(1, 10), metavar="N", help="trial of RegDB")
-    add("--visible", metavar="FOLDER", help="folder or glob of your visible images")
-    add("--infrared", metavar="FOLDER", help="folder or glob of your infrared images")
+    add("--visible", metavar="FOLDER", help="folder of your visible images, or a glob in quotes")
+    add("--infrared", metavar="FOLDER", help="folder of your infrared images, or a glob in quotes")
     add("--pattern", metavar="REGEX", help="their paths: a regular expression with (?P<identity>…) and (?P<camera>…)")
     add(
         "--test", type=_number(0, 1), metavar="SHARE", help="share of your people to test on (a table's splits, or 0.5)"
@@ -615,11 +671,9 @@ def _add_embedding(command: _Parser) -> None:
     add("--cache", metavar="FOLDER", help="folder of embeddings, from which an interrupted run resumes")
 
 
-def _add_picture(command: _Parser, what: str) -> None:
+def _add_picture(command: _Parser, option: str, what: str) -> None:
     kinds = (".png", ".jpg", ".pdf", ".svg")
-    command.add_argument(
-        "--picture", type=_file(*kinds), metavar="FILE", help=f"picture of {what} ({', '.join(kinds)})"
-    )
+    command.add_argument(option, type=_file(*kinds), metavar="FILE", help=f"{what} ({', '.join(kinds)})")
 
 
 def _add_json(command: _Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -125,7 +126,8 @@ def generate_synthetic(
             for shot in show(shots):
                 write(unfinished, shot)
         else:
-            with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+            with ProcessPoolExecutor(workers, spawn, initializer=signal.signal, initargs=ignore) as pool:
                 list(show(pool.map(write, repeat(unfinished), shots, chunksize=32)))
         if exists:  # a mounted volume cannot be replaced
             for entry in sorted(unfinished.iterdir()):

@@ -1,0 +1,481 @@
+"""The command line does what the public functions do, answers mistakes in one line, and imports nothing for help."""
+
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import vireid
+from vireid import TwoStreamEmbedder, create_backbone
+from vireid.cli import main
+from vireid.data import PersonImages, create_dataset, create_test_transform, generate_synthetic
+from vireid.evaluation import (
+    Calibration,
+    GalleryIndex,
+    OwnProtocol,
+    calibrate,
+    create_protocols,
+    evaluate,
+    extract_embeddings,
+)
+
+COMMANDS = ("check", "synthesize", "evaluate", "embed", "search", "calibrate", "export")
+PATTERN = r"cam(?P<camera>\d)/(?P<identity>\d+)/"
+FOLDERS = ["--visible", "cam[1245]", "--infrared", "cam[36]", "--pattern", PATTERN]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with a data set `people` and a network `network`, in which commands run."""
+    folder = tmp_path_factory.mktemp("user")
+    generate_synthetic(folder / "people", train_identities=3, test_identities=6, images_per_camera=2, size=(64, 32))
+    torch.manual_seed(0)
+    TwoStreamEmbedder(create_backbone("test_resnet", image_size=(64, 32))).save_pretrained(folder / "network")
+    return folder
+
+
+@pytest.fixture
+def vireid_(here, monkeypatch, capsys):
+    """A function that runs a command in this process: its code, output and errors."""
+    monkeypatch.chdir(here)
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def embedded(here):
+    """The embeddings of the test images, made by the public functions."""
+    network = TwoStreamEmbedder.from_pretrained(here / "network")
+    images = create_dataset("sysu", here / "people").test_images(create_test_transform(**network.preprocessing))
+    return {modality.value: extract_embeddings(network, images[modality], modality) for modality in images}
+
+
+def run(*arguments, **options):
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "vireid", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+# Help and mistakes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--help"], ["--version"], ["serch"], *([name, "--help"] for name in COMMANDS), ["embed", "--bach", "2"]],
+)
+def test_help_and_typos_take_less_than_a_second_and_no_torch(words):
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+    code += "from vireid.cli import main; sys.exit(main())"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert not {"torch", "numpy", "timm", "torchvision", "PIL", "matplotlib", "tqdm"} & set(done.stderr.split())
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    assert (done.returncode == 0) == bool({"--help", "--version"} & set(words))
+
+
+def test_python_m_vireid_is_the_command():
+    assert run("--version").stdout == f"vireid {vireid.__version__}\n"
+    assert re.findall(r"^    (\w+)", run("--help").stdout, re.MULTILINE) == list(COMMANDS)
+
+
+def test_a_mistyped_command_is_answered_with_the_likeliest(vireid_):
+    code, output, error = vireid_("serch", "a", "b")
+    names = ", ".join(COMMANDS)
+    assert (code, output) == (2, "")
+    assert error == f"vireid: COMMAND must be one of {names}, got 'serch'. Did you mean search?\n"
+
+
+EMBED = ["embed", "network", "people/cam1", "--modality", "visible", "-o", "x.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["embed"], "the following arguments are required: NETWORK, IMAGES, --modality, -o/--output."),
+        ([*EMBED, "--bach-size", "3"], "options must be those .*, got '--bach-size'. .* --batch-size?"),
+        ([*EMBED, "--batch-size", "0"], "--batch-size must be an integer of at least 1, got '0'."),
+        ([*EMBED, "--batch-size", "2.5"], "--batch-size must be an integer of at least 1, got '2.5'."),
+        ([*EMBED, "--modality", "visibel"], "--modality must be .*, got 'visibel'. Did you mean visible?"),
+        ([*EMBED, "--output", "x.npz"], "--output must end in .safetensors, got 'x.npz'."),
+        ([*EMBED, "--device", "gpu"], "--device must be a device of this machine, got 'gpu': .*."),
+        (["search", "a", "b", "--threshold", "nan"], "--threshold must be a number .*, got 'nan'."),
+        (["search", "a", "b", "-k", "0"], "-k must be an integer of at least 1, got '0'."),
+        (["search", "a", "b", "c"], "options must be .*, got 'c'. .* Quote the glob."),
+        (["search", "a", "b", "--threshold", "1", "--calibration", "c"], ".*not allowed with.*"),
+        (["evaluate", "network"], "--root must be given, or --visible, --infrared and --pattern."),
+        (["evaluate", "network", "--root", "."], "--dataset must be given: '.' has the split files .*"),
+        (["evaluate", "network", "--root", "people", "--shots", "10"], "--shots must be 1 for .*"),
+        (["evaluate", "network", "--root", "people", "--trial", "1"], "--trial must be left at .*"),
+        (["evaluate", "network", "--root", "people", "--exclude", "none"], "--exclude must be left out.*"),
+        (["evaluate", "network", *FOLDERS, "--root", "people", "--shots", "2"], "--shots must be left.*"),
+        (["check", "--visible", "people/cam1"], "--infrared must be given for a data set of folders."),
+        (["calibrate", "hub:a/b", "--root", "people"], "--output must be given unless .*"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_code_2(vireid_, words, message):
+    code, output, error = vireid_(*words)
+    assert re.fullmatch(f"vireid {words[0]}: {message}\n".replace("?", r"\?"), error), error
+    assert (code, output) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["check", "nowhere"], "ROOT must be a folder or a table, got 'nowhere'."),
+        (["embed", "none", *EMBED[2:]], "NETWORK must be a folder, got 'none'. Write 'hub:.*"),
+        (["embed", "network", "none.jpg", *EMBED[3:]], "IMAGES must be images, .*, the first: .'none.jpg'.."),
+        (["embed", "network", "people/exp", *EMBED[3:]], "IMAGES must name an image, got none in people/exp."),
+        ([*EMBED, "-o", "/proc/x.safetensors"], "--output must be a file that can be written, .*"),
+        (["search", "none", "none"], "GALLERY must be a file, got 'none'."),
+        (["search", "network/model.safetensors", "x"], "GALLERY must be a file of vireid embed, got .*"),
+        (["search", "people/exp/test_id.txt", "x"], "GALLERY must be a whole safetensors file, got .*"),
+    ],
+)  # fmt: skip
+def test_unusable_data_is_one_line_and_code_1(vireid_, words, message):
+    code, output, error = vireid_(*words)
+    assert re.fullmatch(f"vireid {words[0]}: {message}\n", error), error
+    assert (code, output) == (1, "")
+
+
+def test_a_defect_keeps_its_traceback(vireid_, monkeypatch):
+    monkeypatch.setattr("vireid.data.check_dataset", lambda dataset: dataset + 1)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        vireid_("check", "people")
+
+
+def test_no_command_prints_the_help_and_fails(vireid_):
+    code, output, _ = vireid_()
+    assert code == 2
+    assert output.startswith("usage: vireid")
+
+
+def test_waiting_threads_sleep_unless_the_user_decides(vireid_, monkeypatch):
+    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if before:
+            monkeypatch.setenv("OMP_WAIT_POLICY", before)
+        vireid_("check", "nowhere")
+        assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+# Interruptions and bars
+
+
+@pytest.mark.parametrize(("workers", "images"), [(1, 1), (2, 150)])  # by then both have started
+def test_interruption_is_quiet(tmp_path, workers, images):
+    command = [sys.executable, "-m", "vireid", "synthesize", str(tmp_path / "people"), "--workers", str(workers)]
+    command += ["--size", "96", "48"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob(".people.*/people/cam1/*/*.jpg"))) < images and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_is_no_error(here):
+    command = [sys.executable, "-m", "vireid", "check", "people"]
+    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == ("", 0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "counted"),
+    [
+        (["check", "people"], ["images: 100%.*108/108"]),
+        (EMBED, ["visible images: 100%.*18/18"]),
+        (["evaluate", "network", "--root", "people"], ["visible images: 100%", "infrared images: ", "protocols: 100%"]),
+        (["calibrate", "network", "--root", "people", "--false-accept-rate", "0.1"], ["images: 100%", "steps: 100%"]),
+    ],
+)  # fmt: skip
+def test_bars_on_a_terminal_only(vireid_, monkeypatch, words, counted):
+    assert vireid_(*words)[::2] == (0, "")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    assert vireid_(*words)[0] == 0
+    shown = terminal.getvalue()
+    assert all(re.search(pattern, shown) for pattern in counted), shown
+    for change in ("quiet", "without tqdm"):
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        if change == "without tqdm":
+            monkeypatch.setitem(sys.modules, "tqdm", None)
+        assert vireid_(*words, *(["--quiet"] if change == "quiet" else []))[0] == 0
+        assert terminal.getvalue() == ""
+
+
+# Commands
+
+
+def test_check_counts_and_finds_damaged_images(vireid_, here, tmp_path):
+    code, output, _ = vireid_("check", "people")
+    assert code == 0
+    assert "test identities                    6         96  ←" in output
+    assert "108 of 108 images can be read.\n" in output
+    shutil.copytree(here / "people", tmp_path / "people")
+    damaged = tmp_path / "people" / "cam3" / "0005" / "0002.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    code, output, _ = vireid_("check", tmp_path / "people", "--json")
+    report = json.loads(output)
+    assert (code, report["images"], report["complete"], len(report["damaged"])) == (1, 108, False, 1)
+    assert str(damaged) in report["damaged"][0]
+    assert report["fingerprint"] == create_dataset("sysu", tmp_path / "people").fingerprint()
+    assert report["counts"]["training identities"] == 3
+
+
+def test_check_reads_your_own_folders_and_tables(vireid_, here, tmp_path):
+    code, output, _ = vireid_("check", "people", *FOLDERS, "--test", "0.34")
+    assert code == 0
+    assert re.search(r"training identities +6\n", output)
+    code, output, error = vireid_("check", "people", *FOLDERS[:4], "--pattern", "camera(?P<camera>.)")
+    assert (code, output) == (2, "")
+    assert "--pattern must match the path of every image" in error
+    assert "cam1/0001/0001.jpg" in error
+    lines = [
+        f"{path},{'infrared' if path.parts[-3] in {'cam3', 'cam6'} else 'visible'},{path.parts[-2]}"
+        for path in sorted((here / "people").glob("cam*/*/*.jpg"))
+    ]
+    table = tmp_path / "people.csv"
+    table.write_text("\n".join(["path,modality,identity", *lines]))
+    code, output, _ = vireid_("check", table)
+    assert code == 0
+    assert "108 of 108" in output
+    (here / "people" / "notes.doc").touch()
+    code, _, error = vireid_("check", "people", "--visible", ".", "--infrared", "cam[36]", "--pattern", PATTERN)
+    (here / "people" / "notes.doc").unlink()
+    assert error.splitlines()[0].startswith("vireid check: warning: visible holds files that are not named as images")
+    assert code == 2  # the two share images
+
+
+def test_synthesize_writes_what_generate_synthetic_writes(vireid_, tmp_path):
+    options = {"train_identities": 2, "test_identities": 1, "images_per_camera": 1, "seed": 3, "difficulty": 0.2}
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    code, output, _ = vireid_("synthesize", tmp_path / "a", "--layout", "llcm", "--size", "32", "16", *words)
+    assert (code, output) == (0, f"{tmp_path / 'a'}\n")
+    generate_synthetic(tmp_path / "b", "llcm", size=(32, 16), **options)
+    ours, theirs = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "a", tmp_path / "b")
+    )
+    assert ours == theirs
+    code, _, error = vireid_("synthesize", tmp_path / "a")
+    assert code == 1
+    assert error.startswith("vireid synthesize: ROOT must be a new or an empty folder, got")
+
+
+def test_evaluate_gives_the_results_of_evaluate(vireid_, here, embedded, tmp_path):
+    dataset = create_dataset("sysu", here / "people")
+    network = TwoStreamEmbedder.from_pretrained(here / "network")
+    images = dataset.test_images(create_test_transform(**network.preprocessing))
+    protocols = create_protocols("sysu", gallery="official", shots=2, permutations=dataset.gallery_permutations())
+    expected = evaluate(network, images, protocols, flip="mean")
+    words = ["evaluate", "network", "--root", "people", "--gallery", "official", "--shots", "2", "--flip", "mean"]
+    code, output, _ = vireid_(*words, "--json", "--picture", tmp_path / "new" / "ranks.png")
+    assert code == 0
+    assert json.loads(output) == json.loads(json.dumps({name: result.to_dict() for name, result in expected.items()}))
+    assert Image.open(tmp_path / "new" / "ranks.png").height > 300
+
+    code, output, _ = vireid_(
+        "evaluate", "network", "--root", "people", *FOLDERS, "--test", "1", "--exclude", "same camera"
+    )
+    assert code == 0
+    assert output.startswith("visible → infrared, all images but those of the same camera, image-level CMC\n")
+    code, output, _ = vireid_("evaluate", "network", "--root", "people", "--reranking", "--distance", "euclidean")
+    assert "euclidean" in output
+    assert "re-rank" in output or "reranking" in output
+
+
+def test_evaluate_follows_the_identities_of_your_own_people(vireid_, here, embedded, tmp_path):
+    people = "|".join(f"{identity:04d}" for identity in sorted(set(embedded["visible"].identities.tolist())))
+    pattern = rf"cam(?P<camera>\d)/(?:(?P<identity>{people})|\d+)/"
+    code, output, _ = vireid_(
+        "evaluate", "network", "--root", "people", *FOLDERS[:4], "--pattern", pattern, "--test", "1", "--json"
+    )
+    assert code == 0
+    ours = json.loads(output)["infrared → visible"]["mean"]
+    theirs = OwnProtocol("infrared").evaluate(embedded["infrared"], embedded["visible"]).summary()
+    assert ours == pytest.approx({name: mean for name, (mean, _) in theirs.items()})
+
+
+def read(path):
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("embeddings"), json.loads(file.get_tensor("names").numpy().tobytes()), file.metadata()
+
+
+def test_embed_takes_folders_files_and_lists(vireid_, here, embedded, tmp_path, monkeypatch):
+    paths = [str(record.path.relative_to(here)) for record in create_dataset("sysu", here / "people").test_infrared]
+    (tmp_path / "list.txt").write_text("\n".join(paths) + "\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(paths)))
+    for name, images in {"list": [tmp_path / "list.txt"], "stdin": ["-"], "files": paths}.items():
+        output = tmp_path / f"{name}.safetensors"
+        code, said, _ = vireid_(
+            "embed", "network", *images, "--modality", "infrared", "-o", output, "--batch-size", "128"
+        )
+        assert (code, said) == (0, f"{output}: {len(paths)} embeddings of 96 values\n")
+        embeddings, names, metadata = read(output)
+        assert torch.equal(embeddings, embedded["infrared"].embeddings)
+        assert names == paths
+        assert (metadata["modality"], metadata["feature"]) == ("infrared", embedded["infrared"].feature)
+    (here / "people" / "cam3" / ".hidden.jpg").touch()
+    assert (
+        vireid_("embed", "network", "people/cam3", "--modality", "infrared", "-o", output, "--flip", "concatenate")[0]
+        == 0
+    )
+    (here / "people" / "cam3" / ".hidden.jpg").unlink()
+    embeddings, names, _ = read(output)
+    assert embeddings.shape == (18, 192)
+    assert names == sorted(str(path.relative_to(here)) for path in (here / "people" / "cam3").glob("*/*.jpg"))
+
+
+@pytest.fixture
+def files(vireid_, tmp_path):
+    """Files of the visible and the infrared test images of three people."""
+    written = []
+    for modality, cameras in (("visible", "12"), ("infrared", "36")):
+        folders = [f"people/cam{camera}/000{identity}" for camera in cameras for identity in (4, 5, 6)]
+        written.append(tmp_path / f"{modality}.safetensors")
+        assert vireid_("embed", "network", *folders, "--modality", modality, "-o", written[-1])[0] == 0
+    return written
+
+
+def test_search_finds_what_the_index_finds(vireid_, files, tmp_path):
+    (rows, names, _), (queries, query_names, _) = map(read, files)
+    index = GalleryIndex(96)
+    index.add(rows, names=names)
+    expected = index.search(queries, 3)
+    limit = expected.distances[:, 1].median().item()
+    code, output, _ = vireid_("search", *files, "-k", "3", "--json", "--threshold", limit)
+    found = json.loads(output)
+    assert code == 0
+    assert [answer["query"] for answer in found] == query_names
+    for i, answer in enumerate(found):
+        near = expected.distances[i] <= limit
+        assert [row["id"] for row in answer["found"]] == expected.ids[i][near].tolist()
+        assert [row["name"] for row in answer["found"]] == [names[j] for j in expected.ids[i][near]]
+        assert [row["distance"] for row in answer["found"]] == expected.distances[i][near].tolist()
+    assert {len(answer["found"]) for answer in found} > {0} or len({len(answer["found"]) for answer in found}) > 1
+
+    code, output, _ = vireid_("search", *files, "-k", "3", "--threshold", "0", "--picture", tmp_path / "found.png")
+    assert code == 0
+    assert output.count("nobody in the gallery") == len(queries)
+    assert Image.open(tmp_path / "found.png").height > 300
+    index.save(tmp_path / "index.safetensors")
+    code, again, _ = vireid_("search", tmp_path / "index.safetensors", files[1], "-k", "3", "--threshold", limit)
+    assert (code, again) == (0, vireid_("search", *files, "-k", "3", "--threshold", limit)[1])
+
+
+def test_search_refuses_another_network_and_another_calibration(vireid_, here, files, tmp_path):
+    torch.manual_seed(1)
+    TwoStreamEmbedder(create_backbone("test_resnet", image_size=(64, 32))).save_pretrained(tmp_path / "other")
+    words = ["people/cam3", "--modality", "infrared", "-o", tmp_path / "x.safetensors"]
+    assert vireid_("embed", tmp_path / "other", *words)[0] == 0
+    code, _, error = vireid_("search", files[0], tmp_path / "x.safetensors")
+    assert code == 1
+    assert error.startswith("vireid search: QUERIES must be embedded by the network of the gallery, got")
+
+    words = ["calibrate", "network", "--root", "people", "--false-accept-rate", "0.2", "-o"]
+    assert vireid_(*words, tmp_path / "both.json")[0] == 0
+    assert vireid_(*words, tmp_path / "one.json", "--within", "visible")[0] == 0
+    assert vireid_(*words, tmp_path / "far.json", "--distance", "euclidean")[0] == 0
+    threshold = Calibration.load(tmp_path / "both.json").threshold
+    ours = vireid_("search", *files, "--calibration", tmp_path / "both.json")
+    assert ours == vireid_("search", *files, "--threshold", threshold)
+    for name, rule in {"one": r"be for \['infrared', 'visible'\]", "far": "be for the cosine distance"}.items():
+        code, _, error = vireid_("search", *files, "--calibration", tmp_path / f"{name}.json")
+        assert code == 2
+        assert re.match(f"vireid search: --calibration must {rule}, got one for", error)
+
+
+def test_calibrate_saves_the_calibration_next_to_the_network(vireid_, here, embedded, tmp_path):
+    expected = calibrate(embedded["visible"], embedded["infrared"], false_accept_rate=0.1)
+    words = ["calibrate", "network", "--root", "people", "--false-accept-rate", "0.1"]
+    code, output, _ = vireid_(*words, "--histogram", tmp_path / "pairs.png", "--det", tmp_path / "det.png")
+    saved = here / "network" / "calibration.json"
+    assert (code, output) == (0, f"{expected}\nsaved as {Path('network', 'calibration.json')}\n")
+    assert Calibration.load(saved) == expected
+    saved.unlink()
+    assert all(Image.open(tmp_path / f"{name}.png").height > 300 for name in ("pairs", "det"))
+    code, output, _ = vireid_(*words, "--within", "infrared", "--exclude", "same camera", "--json")
+    within = calibrate(embedded["infrared"], false_accept_rate=0.1, exclude="same camera")
+    assert json.loads(output)["threshold"] == within.threshold
+    assert Calibration.load(here / "network" / "calibration-infrared.json") == within
+    (here / "network" / "calibration-infrared.json").unlink()
+    code, _, error = vireid_(*words[:-1], "1e-7")
+    assert code == 2
+    assert error.startswith("vireid calibrate: --false-accept-rate must be at least")
+
+
+def test_export_compares_with_pytorch_and_the_file_embeds(vireid_, here, embedded, tmp_path):
+    path = tmp_path / "infrared.pt2"
+    words = ["export", "network", "--modality", "infrared", "-o", path, "--images", "people/cam3", "--json"]
+    code, output, _ = vireid_(*words)
+    report, parity = json.loads(output)
+    assert code == 0
+    assert (report["path"], report["modality"], parity["images"], parity["ranking_agreement"]) == (
+        str(path),
+        "infrared",
+        18,
+        1,
+    )
+    words = ["embed", path, "people/cam3", "--modality", "infrared", "-o", tmp_path / "x.safetensors"]
+    code, _, error = vireid_(*words)
+    assert (code, error) == (2, "vireid embed: --trusted must be given for a .pt2 file, which can execute code.\n")
+    assert vireid_(*words, "--trusted")[0] == 0
+    embeddings, names, metadata = read(tmp_path / "x.safetensors")
+    network = TwoStreamEmbedder.from_pretrained(here / "network")
+    records = [vireid.data.Record(here / name, 0, 0, "infrared") for name in names]
+    images = PersonImages(records, create_test_transform(**network.preprocessing))
+    torch.testing.assert_close(embeddings, extract_embeddings(network, images, "infrared").embeddings)
+    assert metadata["network"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_export_to_onnx(vireid_, tmp_path, precision):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path = tmp_path / "visible.onnx"
+    words = [
+        "export",
+        "network",
+        "--modality",
+        "visible",
+        "-o",
+        path,
+        "--precision",
+        precision,
+        "--images",
+        "people/cam1",
+    ]
+    code, output, error = vireid_(*words)
+    assert code == 0, error
+    assert len(output.splitlines()) == 2
+    assert f"on {18 if precision == 'float32' else 9} visible images" in output
+    assert vireid_("embed", path, "people/cam1", "--modality", "visible", "-o", tmp_path / "x.safetensors")[0] == 0
