@@ -182,7 +182,7 @@ def test_waiting_threads_sleep_unless_the_user_decides(vireid_, monkeypatch):
 # Interruptions and bars
 
 
-@pytest.mark.parametrize(("workers", "images"), [(1, 1), (2, 150)])  # by then both have started
+@pytest.mark.parametrize(("workers", "images"), [(1, 1), pytest.param(2, 150, marks=pytest.mark.slow)])
 def test_interruption_is_quiet(tmp_path, workers, images):
     command = [sys.executable, "-m", "vireid", "synthesize", str(tmp_path / "people"), "--workers", str(workers)]
     command += ["--size", "96", "48"]
