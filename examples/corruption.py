@@ -17,11 +17,11 @@ import json
 from pathlib import Path
 
 import torch
-from methods import at_least, load, open_test_data, run_script
+from methods import at_least, create_protocols, load, open_test_data, run_script
 from tqdm import tqdm
 
 from vireid.data import CORRUPTIONS, PersonImages, RandomCorruption, corrupt, create_test_transform
-from vireid.evaluation import CorruptedProtocol, create_protocols, evaluate, format_results
+from vireid.evaluation import CorruptedProtocol, evaluate, format_results
 from vireid.visualization import plot_bars
 
 TABLE_5 = {  # rank-1 and mAP, in percent

@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 
 import torch
-from methods import load, open_test_data, run_script
+from methods import OWN, add_own_data, create_protocols, load, open_test_data, run_script
 
 from vireid.data import create_test_transform
-from vireid.evaluation import KReciprocalReranking, create_protocols, evaluate, extract_embeddings, format_results
+from vireid.evaluation import KReciprocalReranking, evaluate, extract_embeddings, format_results
 from vireid.visualization import plot_rankings
 
 
@@ -28,8 +28,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("network", type=Path, help="folder of an embedder, or a training state such as runs/train/last.pt")
-    add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that the network was trained on")
+    add("--dataset", choices=("sysu", "regdb", "llcm", *OWN), help="by default the one that the network was trained on")
     add("--root", type=Path, help="folder of the data set; by default the one that the network was trained on")
+    add_own_data(parser)
     add("--trial", type=int, help="of RegDB; by default the one that the network was trained on")
     add("--trained-on", type=int, help="trial of RegDB that the network was trained on, if it does not say")
     add("--allow-other-trial", action="store_true", help="of RegDB, although the network has seen half of its people")

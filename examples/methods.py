@@ -157,6 +157,9 @@ PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     | {"warm_up": 15, "decay_at": (30, 60), "evaluate_every": 10},
 }
 
+OWN = ("folder", "table")  # images of your own: two folders, or a CSV file
+OWN_OPTIONS = ("visible", "infrared", "pattern", "test_share", "split_seed", "exclude")
+
 
 def parse_arguments(description, arguments=None):
     """Read the options of train.py."""
@@ -164,8 +167,11 @@ def parse_arguments(description, arguments=None):
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--dataset", choices=("sysu", "regdb", "llcm"), default="sysu", help="layout and protocol (%(default)s)")
-    add("--root", type=Path, help="folder of the data set; without it, synthetic data are generated on first use")
+    add("--dataset", choices=("sysu", "regdb", "llcm", *OWN), default="sysu", help="layout and protocol (%(default)s)")
+    add("--root", type=Path, help="folder of the data set, or a table; by default synthetic data are generated")
+    add_own_data(parser)
+    add("--test-share", type=at_least(0, float), help="of your people to test on (a table's splits, or 0.5)")
+    add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
     add("--recipe", choices=("mun", "agw", "caj"), help="of the augmentation; by default that of the method")
@@ -191,6 +197,7 @@ def parse_arguments(description, arguments=None):
     add("--tracker", choices=("tensorboard", "wandb", "mlflow"), help="where to log the numbers of log.csv as well")
     parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
     args = parser.parse_args(arguments)
+    require_own_data(parser, args)
     if args.trial and args.dataset != "regdb":
         parser.error(f"--trial must be left out for {args.dataset}, which has no trials, got {args.trial}.")
     args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
@@ -200,6 +207,29 @@ def parse_arguments(description, arguments=None):
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
     return args
+
+
+def add_own_data(parser):
+    """Add the options of images of your own."""
+    add = parser.add_argument
+    add("--visible", help="folder of your visible images below --root, or a glob in quotes; for --dataset folder")
+    add("--infrared", help="folder of your infrared images, likewise")
+    add("--pattern", help="their paths: a regular expression with the groups (?P<identity>…) and (?P<camera>…)")
+    add(
+        "--exclude", choices=("none", "same camera"), help="images of a query's person it may not find, of yours (none)"
+    )
+
+
+def require_own_data(parser, args):
+    """Require the options that images of your own need, and no others."""
+    needed = {"folder": ("visible", "infrared", "pattern"), "table": ("root",)}.get(args.dataset, ())
+    for name in ("root", *OWN_OPTIONS):
+        given, option = getattr(args, name) is not None, f"--{name.replace('_', '-')}"
+        if name in needed and not given:
+            parser.error(f"{option} must be given for --dataset {args.dataset}.")
+        foreign = args.dataset not in OWN or (args.dataset == "table" and name in {"visible", "infrared", "pattern"})
+        if given and foreign and name not in {"root", "split_seed"}:
+            parser.error(f"{option} must be left out for --dataset {args.dataset}.")
 
 
 def at_least(least, number=int):
@@ -216,33 +246,67 @@ def at_least(least, number=int):
 
 def settings_of(args):
     """Return the options of train.py that change the numbers."""
-    free = {"output", "root", "workers", "keep_networks", "tracker"}
+    free = {"output", "root", "workers", "keep_networks", "tracker", *OWN_OPTIONS}  # the data's fingerprint tells these
     return {name: str(value) for name, value in vars(args).items() if name not in free}
+
+
+def open_own(name, root, options, *, test=None, seed=0, known=True):
+    """Read images of your own and divide their people; those of no training are all tested, or those the table says."""
+    if name == "folder":
+        options = {option: options[option] for option in ("visible", "infrared", "pattern")}
+        records = vireid.data.read_folders(**options, root=root)
+    elif Path(root).is_file():
+        records = vireid.data.read_table(root)
+    else:
+        raise FileNotFoundError(f"root must be a table, got {str(root)!r}. There is no such file.")
+    test = test if known or records.splits else 1
+    return vireid.data.split_identities(records, test=test, seed=seed)
+
+
+def create_protocols(name, *, exclude="none", **options):
+    """Create the protocols of a data set; those of your own search in both directions."""
+    if name not in OWN:
+        return vireid.evaluation.create_protocols(name, **options)
+    directions = {"infrared → visible": "infrared", "visible → infrared": "visible"}
+    return {row: vireid.evaluation.OwnProtocol(query, exclude=exclude, **options) for row, query in directions.items()}
 
 
 def open_dataset(args, *, report):
     """Open the data set of train.py's options, generated if there is none; return it, its protocols and notes of it."""
-    size, trial = tuple(args.image_size), int(args.trial) if args.dataset == "regdb" else None
-    root = args.root or Path("data") / f"synthetic-{args.dataset}-{size[0]}x{size[1]}"
+    size, trial, own = tuple(args.image_size), int(args.trial) if args.dataset == "regdb" else None, args.dataset in OWN
+    root = args.root or Path() if own else args.root or Path("data") / f"synthetic-{args.dataset}-{size[0]}x{size[1]}"
     if args.root is None and not root.exists():
         METHODS[args.method].network(2, args.backbone, image_size=size)  # a mistake is told before data are generated
         print(f"Generating a synthetic data set in {root} …")
         vireid.data.generate_synthetic(root, args.dataset, size=size)
-    dataset = vireid.data.create_dataset(args.dataset, root, trial=trial)
+    if own:
+        options = {option: getattr(args, option) for option in OWN_OPTIONS}
+        dataset = open_own(args.dataset, root, options, test=args.test_share, seed=args.split_seed)
+        protocols = create_protocols(args.dataset, exclude=args.exclude or "none")
+        notes = {**options, "exclude": args.exclude or "none", "fingerprint": dataset.fingerprint()}
+    else:
+        dataset, notes = vireid.data.create_dataset(args.dataset, root, trial=trial), {}
+        protocols = create_protocols(args.dataset, trial=trial, trained_on=trial)
     if report:
         vireid.data.check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
         print(vireid.data.check_dataset(dataset), f"fingerprint of the data: {dataset.fingerprint()}", sep="\n")
-    protocols = vireid.evaluation.create_protocols(args.dataset, trial=trial, trained_on=trial)
-    return dataset, protocols, {"dataset": args.dataset, "root": str(root), "trial": trial}
+    return dataset, protocols, {"dataset": args.dataset, "root": str(root), "trial": trial, **notes}
 
 
 def open_test_data(args, notes):
     """Open the data set that a network is tested on; return its name, the data and the trials that a protocol needs."""
     name = args.dataset or notes.get("dataset")
-    root = args.root or (notes.get("root") if name == notes.get("dataset") else None)
+    known = notes if name == notes.get("dataset") else {}  # of the same data
+    root = args.root or known.get("root") or (Path() if name == "folder" else None)
     for option, value in {"dataset": name, "root": root}.items():
         if value is None:
             raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
+    given = {option: getattr(args, option, None) for option in ("visible", "infrared", "pattern", "exclude")}
+    if name in OWN:
+        return name, *open_own_test_data(name, root, {o: value or known.get(o) for o, value in given.items()}, known)
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"{option} must be left out for --dataset {name}, got {value!r}.")
     if name != "regdb":
         return name, vireid.data.create_dataset(name, root), {}
     trained_on = notes.get("trial") or args.trained_on if notes.get("dataset", name) == name else args.trial or 1
@@ -250,6 +314,24 @@ def open_test_data(args, notes):
         raise ValueError("trained_on must be given: the network does not say which trial of RegDB it has seen.")
     trial = args.trial or trained_on
     return name, vireid.data.create_dataset(name, root, trial=trial), {"trial": trial, "trained_on": trained_on}
+
+
+def open_own_test_data(name, root, options, notes):
+    """Open images of your own to test a network on; return the data and the options of the protocol.
+
+    A network that was trained on them is tested on the people that its training left out, another one on everybody.
+    """
+    for option in ("visible", "infrared", "pattern") if name == "folder" else ():
+        if options[option] is None:
+            raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
+    if not notes:
+        return open_own(name, root, options, known=False), {"exclude": options["exclude"] or "none"}
+    dataset = open_own(name, root, options, test=notes["test_share"], seed=notes["split_seed"])
+    found, expected = dataset.fingerprint(), notes["fingerprint"]
+    if found != expected:
+        remedy = "It may know people of the test. `vireid evaluate --test 1` tests a network on new people."
+        raise ValueError(f"root must hold the images of the training, {expected}, got {found}. {remedy}")
+    return dataset, {"exclude": options["exclude"] or "none"}
 
 
 def is_whole(folder, say):

@@ -2,6 +2,7 @@
 
 python examples/train.py  # generates synthetic people; a small network from scratch, minutes on two CPU cores
 python examples/train.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained  # the setting of the paper
+python examples/train.py --dataset table --root people.csv  # your own images; docs/own-cameras.md has the details
 python examples/train.py --dataset regdb --root RegDB --trial all --preset paper --pretrained  # mean of ten trials
 torchrun --nproc-per-node 2 examples/train.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 """
@@ -58,7 +59,6 @@ def build(args, accelerator):
         generator=torch.Generator().manual_seed(args.seed),
     )
     batches = torch.utils.data.DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers)
-
     torch.manual_seed(args.seed)
     model = method.network(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     if args.init_from:

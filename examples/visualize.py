@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from methods import at_least, load, open_test_data, run_script
+from methods import at_least, create_protocols, load, open_test_data, run_script
 from torch.nn.functional import normalize
 from torchvision.transforms.v2.functional import resize
 
 from vireid.data import create_test_transform, read_image
-from vireid.evaluation import create_protocols, extract_embeddings
+from vireid.evaluation import extract_embeddings
 from vireid.visualization import (
     grad_cam,
     plot_distances,

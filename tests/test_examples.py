@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -54,19 +55,25 @@ def module(name="methods"):
         sys.path.pop(0)
 
 
-def train_here(folder, *arguments):
-    """Do as ``train``, in this process, which has imported torch already."""
-    arguments, code = [*SMALL_RUN, *map(str, arguments)], 0
+def run_here(script, folder, *arguments):
+    """Do as ``run`` with an example, in this process, which has imported torch already."""
+    arguments, code = list(map(str, arguments)), 0
     output, error = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(error):
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["train.py", *arguments])
+        patch.setattr(sys, "argv", [script, *arguments])
+        example = module(script.removesuffix(".py"))
         try:
-            module().run_script(module("train").main, module().parse_arguments("", arguments))
+            args = example.parse_arguments("") if script == "train.py" else example.parse_arguments()
+            module().run_script(example.main, args)
         except SystemExit as end:
             code = 1 if isinstance(end.code, str) else end.code
             error.write(f"{end.code}\n")
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), error.getvalue())
+
+
+def train_here(folder, *arguments):
+    return run_here("train.py", folder, *SMALL_RUN, *arguments)
 
 
 HEAD = f"""
@@ -436,6 +443,10 @@ def parsed(*arguments):
         (["--dataset", "regdb", "--trial", "11"], "argument --trial: invalid choice: '11' (choose from"),
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
+        (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
+        (["--dataset", "table"], "--root must be given for --dataset table."),
+        (["--dataset", "table", "--root", "x", "--pattern", "."], "--pattern must be left out for --dataset table."),
+        (["--test-share", "0.5"], "--test-share must be left out for --dataset sysu."),
         (["--tracker", "mlflow"], "mlflow must be installed for this: pip install 'vireid[train]'."),
     ],
 )
@@ -650,6 +661,96 @@ def test_swapping_into_a_baseline(tmp_path, options):
     assert run.stdout.count("step ") == 2
     changed = sum(line.endswith("# vireid") for line in script.read_text().splitlines())
     assert f"{changed} lines" in (ROOT / "docs" / "swapping-in.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory):
+    """The folder in which examples/own_cameras.py has run, and what it has printed."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("cameras")
+    done = run(ROOT / "examples" / "own_cameras.py", folder, "--epochs", "1", "--people", "8")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_own_cameras(cameras):
+    folder, output = cameras
+    assert re.search(r"^training identities +4$", output, re.MULTILINE)
+    assert output.count("same ranking 100.00%") == 2
+    threshold = float(re.search(r"the same person up to a cosine distance of ([\d.]+):", output)[1])
+    answers = re.findall(
+        r"^\S+thermal\S+: (nobody in the gallery|\S+colour\S+, distance ([\d.]+))$", output, re.MULTILINE
+    )
+    assert len(answers) == 4  # people of the test
+    assert all(float(distance or 0) <= threshold + 1e-3 for _, distance in answers)
+    for name in ("found.png", "threshold.png"):
+        with Image.open(folder / "runs" / "own-cameras" / name) as image:
+            assert len(image.convert("L").getcolors()) > 50
+
+
+def test_the_tutorial_with_two_folders(cameras, tmp_path):
+    """The tutorial's command and its lines of Python run as they stand."""
+    shutil.copytree(cameras[0] / "data", tmp_path / "data")
+    page = (ROOT / "docs" / "own-cameras.md").read_text()
+    command, lines = re.findall(r"```(?:sh|python)\n(.*?)```", page, re.DOTALL)[:2]
+    script, *options = shlex.split(command.replace("\\\n", " "))[1:]
+    assert script == "examples/train.py"
+    short = ["--epochs", "1", "--batches-per-epoch", "1", "--decay-at", "1", "1", "--seed", "3"]
+    done = train_here(tmp_path, *options, *short)
+    assert done.returncode == 0, done.stderr
+    assert "trained, infrared → visible" in done.stdout
+    assert len([line for line in lines.splitlines() if line]) <= 12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        exec(compile(lines, "own-cameras.md", "exec"), {})
+    with Image.open(tmp_path / "rankings.png") as image:
+        assert len(image.convert("L").getcolors()) > 50
+
+    best = tmp_path / "runs" / "train" / "best"
+    notes = json.loads((best / "training.json").read_text())
+    results = metrics_of(tmp_path / "runs" / "train")["results"]
+    evaluated = run_here("evaluate.py", tmp_path, best, "--workers", "0")
+    assert evaluated.returncode == 0, evaluated.stderr
+    again = json.loads((tmp_path / "runs/evaluation/evaluation.json").read_text())
+    measured = list(results.values())[notes["epoch"]]
+    assert {row: result["mean"]["mAP"] for row, result in again.items()} == pytest.approx(
+        {row: result["mean"]["mAP"] for row, result in measured.items()}
+    )
+    assert evaluated.stdout.startswith("infrared → visible, all images, image-level CMC\n")
+    excluded = run_here("evaluate.py", tmp_path, best, "--workers", "0", "--exclude", "same camera")
+    assert excluded.stdout.startswith("infrared → visible, all images but those of the same camera, image-level CMC\n")
+
+    next((tmp_path / "data/own-cameras/thermal").rglob("*.jpg")).unlink()  # another split might test known people
+    changed = run_here("evaluate.py", tmp_path, best, "--workers", "0")
+    assert changed.returncode == 1
+    assert "evaluate.py: --root must hold the images of the training" in changed.stderr
+
+
+def test_a_table_of_images(trained, small, tmp_path):
+    rows = ["path,modality,identity,camera,split"]
+    for path in sorted(small.glob("cam*/*/*.jpg")):
+        camera, person = path.parent.parent.name, path.parent.name
+        modality = "infrared" if camera in {"cam3", "cam6"} else "visible"
+        rows.append(f"{path},{modality},{person},{camera},{'train' if int(person) <= 6 else 'test'}")
+    table = tmp_path / "people.csv"
+    table.write_text("\n".join(rows))
+    short = ["--dataset", "table", "--root", "people.csv", "--batches-per-epoch", "1", "--output", "run"]
+    done = train_here(tmp_path, *short)
+    assert done.returncode == 0, done.stderr
+    assert "4 unseen identities: rank-1 by chance is 25.0 %" in done.stdout
+    again = train_here(tmp_path, *short, "--test-share", "0.3")  # other people
+    assert "last.pt is of a run with data " in again.stderr
+
+    folders = ["--visible", "cam[1245]", "--infrared", "cam[36]", "--pattern", r"cam(?P<camera>\d)/(?P<identity>\d+)/"]
+    options = ["--dataset", "folder", "--root", small, *folders, "--workers", "0"]
+    done = run_here("evaluate.py", tmp_path, trained[0] / "first" / "best", *options)  # trained on other data
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "runs/evaluation/evaluation.json").read_text())["infrared → visible"]
+    assert result["settings"]["exclude"] == "none"
+    done = run_here("evaluate.py", tmp_path, trained[0] / "first" / "best", "--pattern", ".", "--root", small)
+    assert "evaluate.py: --pattern must be left out for --dataset sysu, got '.'." in done.stderr
+    done = train_here(tmp_path, "--dataset", "table", "--root", "nothing.csv")
+    assert "train.py: --root must be a table, got 'nothing.csv'. There is no such file." in done.stderr
 
 
 def test_readme_names_the_command_that_ci_runs():
