@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vireid import data, evaluation, losses, models, visualization
     from vireid.evaluation import evaluate
-    from vireid.losses import IdentityAlignmentLoss, ModalityAlignmentLoss
+    from vireid.losses import IdentityAlignmentLoss, ModalityAlignmentLoss, MUNLoss
     from vireid.modality import Modality
     from vireid.models import (
         MUN,
@@ -25,6 +25,7 @@ __all__ = [
     "CrossModalityLearner",
     "IdentityAlignmentLoss",
     "IntraModalityLearner",
+    "MUNLoss",
     "Modality",
     "ModalityAlignmentLoss",
     "TwoStreamEmbedder",
@@ -41,6 +42,7 @@ _HOMES = {  # where a name is defined; it is imported, and timm or torchvision w
     "Modality": "vireid.modality",
     "IdentityAlignmentLoss": "vireid.losses",
     "ModalityAlignmentLoss": "vireid.losses",
+    "MUNLoss": "vireid.losses",
     "evaluate": "vireid.evaluation",
 }
 
@@ -54,4 +56,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, "__version__"])

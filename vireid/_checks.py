@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,15 +39,12 @@ def require(
 
 def check_integer(argument: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
     """Require an integer of Python, NumPy or torch, from ``least`` to ``most``; return it as an ``int``."""
+    integer = None if _is_boolean(value) else _to_integer(value)
+    inside = integer is not None and (least is None or integer >= least) and (most is None or integer <= most)
+    number = integer is not None or (isinstance(value, Real) and not _is_boolean(value))
     rule = f"be an integer{_bounds(least, most)}"
-    if _is_boolean(value):
-        require(False, argument, rule, value, error=TypeError)
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        require(False, argument, rule, value, error=ValueError if isinstance(value, Real) else TypeError)
-    require((least is None or integer >= least) and (most is None or integer <= most), argument, rule, value)
-    return integer
+    require(inside, argument, rule, value, error=ValueError if number else TypeError)
+    return cast(int, integer)
 
 
 def check_number(
@@ -190,6 +187,13 @@ def import_extra(module: str, extra: str) -> Any:
         raise ImportError(f"{library} must be installed for this: pip install 'vireid[{extra}]'.{cause}") from error
 
 
+def _to_integer(value: Any) -> int | None:
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def _is_boolean(value: object) -> bool:
     return isinstance(value, (bool, np.bool_)) or (isinstance(value, Tensor) and value.dtype == torch.bool)
 
@@ -198,6 +202,8 @@ def _bounds(
     least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
 ) -> str:
     """The bounds of a number in words."""
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
     words = [
         f"{word} {bound:g}" if isinstance(bound, float) else f"{word} {bound}"
         for word, bound in (("of at least", least), ("of at most", most), ("above", above), ("below", below))

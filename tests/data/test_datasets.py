@@ -435,7 +435,7 @@ def test_damaged_regdb(regdb, damage, error, message):
 )
 def test_regdb_has_ten_trials(made_regdb, trial, error):
     assert RegDB(made_regdb, np.int64(3)).trial == 3
-    message = f"trial must be an integer of at least 1 and of at most 10, got {trial!r}"
+    message = f"trial must be an integer from 1 to 10, got {trial!r}"
     with pytest.raises(error, match=message):
         RegDB(made_regdb, trial)
     with pytest.raises(error, match=message):
@@ -453,7 +453,7 @@ def test_regdb_tests_in_the_order_of_its_lists(regdb):
 
 
 def test_regdb_s_trial_has_no_default(made_regdb):
-    with pytest.raises(TypeError, match="trial must be an integer of at least 1 and of at most 10, got None"):
+    with pytest.raises(TypeError, match="trial must be an integer from 1 to 10, got None"):
         create_dataset("regdb", made_regdb)
     with pytest.raises(TypeError, match="required positional argument: 'trial'"):
         RegDB(made_regdb)

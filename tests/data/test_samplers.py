@@ -78,7 +78,7 @@ def test_goes_on_in_the_middle_of_an_epoch(replicas):
     assert [list(resumed), list(resumed)] == [[], epochs[2]]
     with pytest.raises(
         ValueError,
-        match=f"first_batch must be an integer of at least 0 and of at most {len(resumed)}, got {len(resumed) + 1}",
+        match=f"first_batch must be an integer from 0 to {len(resumed)}, got {len(resumed) + 1}",
     ):
         resumed.set_epoch(1, len(resumed) + 1)
     assert resumed.next_epoch == 3  # as it was
@@ -164,7 +164,7 @@ def test_length_of_an_epoch(visible, infrared, expected):
             "batches_per_epoch must be at least 3, one for each process, got 2",
         ),
         ({"identities_per_batch": 2, "num_replicas": 0}, "num_replicas must be an integer of at least 1, got 0"),
-        ({"identities_per_batch": 2, "rank": 1}, "rank must be an integer of at least 0 and of at most 0, got 1"),
+        ({"identities_per_batch": 2, "rank": 1}, "rank must be an integer from 0 to 0, got 1"),
     ],
 )
 def test_errors(options, message):

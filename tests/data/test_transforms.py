@@ -293,9 +293,9 @@ def test_padding_can_be_chosen():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ChannelExchange(1.5), "p must be a finite number of at least 0 and of at most 1, got 1.5"),
-        (lambda: ChannelAdaptiveGray(-1), "p must be a finite number of at least 0 and of at most 1, got -1"),
-        (lambda: ChannelErasing(2), "p must be a finite number of at least 0 and of at most 1, got 2"),
+        (lambda: ChannelExchange(1.5), "p must be a finite number from 0 to 1, got 1.5"),
+        (lambda: ChannelAdaptiveGray(-1), "p must be a finite number from 0 to 1, got -1"),
+        (lambda: ChannelErasing(2), "p must be a finite number from 0 to 1, got 2"),
         (lambda: ChannelErasing(area=(0.5, 0.2)), r"area must be shares in ascending order, got \(0.5, 0.2\)"),
         (lambda: ChannelErasing(aspect=3), "aspect must be a finite number of at most 1 and above 0, got 3"),
         (
@@ -307,7 +307,7 @@ def test_padding_can_be_chosen():
             lambda: RandomPadCrop(4)(torch.rand(3, 8, 4)),
             r"images must be wider and higher than padding = 4, got \(8, 4\)",
         ),
-        (lambda: RandomFlip(-0.1), "p must be a finite number of at least 0 and of at most 1, got -0.1"),
+        (lambda: RandomFlip(-0.1), "p must be a finite number from 0 to 1, got -0.1"),
         (lambda: create_train_transform("visible", recipe="cajj"), "recipe must be one of .* Did you mean 'caj'?"),
         (lambda: create_test_transform(interpolation="linear"), "interpolation must be .* Did you mean 'bilinear'?"),
         (lambda: create_test_transform((288, 0)), r"size\[1\] must be an integer of at least 1, got 0"),

@@ -250,7 +250,7 @@ def test_protocols_by_name():
         create_protocols("sysuu")
     with pytest.raises(ValueError, match="trained_on must be the trial that is tested, 4, got 1"):
         create_protocols("regdb", trial=4, trained_on=1)
-    with pytest.raises(TypeError, match="trial must be an integer of at least 1 and of at most 10, got None"):
+    with pytest.raises(TypeError, match="trial must be an integer from 1 to 10, got None"):
         create_protocols("regdb", trained_on=4)
 
 
@@ -295,7 +295,7 @@ def test_wrong_embeddings():
         protocol.rank(query._replace(identities=query.identities.float()), gallery)
     with pytest.raises(ValueError, match="query_identities must have a match in the gallery for one query at least"):
         protocol.evaluate(query._replace(identities=query.identities + 100), gallery)
-    with pytest.raises(ValueError, match="trial must be an integer of at least 0 and of at most 9, got 10"):
+    with pytest.raises(ValueError, match="trial must be an integer from 0 to 9, got 10"):
         protocol.rank(query, gallery, trial=10)
     with pytest.raises(ValueError, match="k must be an integer of at least 1, got 0"):
         protocol.rank(query, gallery, k=0)
@@ -349,7 +349,7 @@ def test_regdb_refuses_a_model_of_another_trial():  # T4
     assert "trained on another trial" in str(leaking)
     assert RegDBProtocol("visible", trial=np.int64(4), trained_on=4).trial == 4
     for trial in (0, 11, 1.0, True):
-        with pytest.raises((ValueError, TypeError), match="trial must be an integer of at least 1 and of at most 10"):
+        with pytest.raises((ValueError, TypeError), match="trial must be an integer from 1 to 10"):
             RegDBProtocol("visible", trial=trial, trained_on=1)
 
 

@@ -68,7 +68,7 @@ def test_errors():
     for options, message in [
         ({"k1": 0}, "k1 must be an integer of at least 1, got 0"),
         ({"k2": 0}, "k2 must be an integer of at least 1, got 0"),
-        ({"weight": 1.5}, "weight must be a finite number of at least 0 and of at most 1, got 1.5"),
+        ({"weight": 1.5}, "weight must be a finite number from 0 to 1, got 1.5"),
     ]:
         with pytest.raises(ValueError, match=message):
             KReciprocalReranking(**options)

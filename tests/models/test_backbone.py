@@ -366,7 +366,7 @@ def test_pretrained_when_the_download_fails(monkeypatch):
         ({"name": "twins_svt_small"}, ValueError, "backbone must hand on one map at this cut .* got 'twins_svt_small'"),
         ({"name": "resnet50.a9"}, ValueError, "backbone must have a tag that timm knows, got 'resnet50.a9'"),
         ({"modality_specific_stages": 4}, ValueError, "modality_specific_stages must be from 0 to 3, so .* got 4"),
-        ({"last_stride": 3}, ValueError, "last_stride must be an integer of at least 1 and of at most 2, got 3"),
+        ({"last_stride": 3}, ValueError, "last_stride must be an integer from 1 to 2, got 3"),
         ({"non_local": {5: 1}}, ValueError, "non_local must name stages of test_resnet, from 1 to 4, got {5: 1}"),
         (
             {"name": "test_vit", "non_local": True},

@@ -130,7 +130,7 @@ def test_the_name_and_the_backbone_of_that_name_are_one(images):
             lambda: (Stem(), nn.Linear(2, 2)),
             {"image_size": SIZE},
             ValueError,
-            "backbone must take images of size .*err",
+            "backbone must hold first stages that take images 1 3 64 32 alone, .*err",
         ),
         (
             lambda: (Stem(), nn.Flatten()),
@@ -145,6 +145,23 @@ def test_the_name_and_the_backbone_of_that_name_are_one(images):
 def test_backbones_that_do_not_fit(backbone, options, error, message):
     with pytest.raises(error, match=message):
         TwoStreamBaseline(5, backbone(), **options)
+
+
+def test_streams_of_your_own(images, tmp_path):
+    torch.manual_seed(0)
+    streams, shared = (Stem(), Stem()), nn.Conv2d(8, 12, 3)
+    model = MUN(5, (streams, shared), image_size=SIZE).eval()
+    assert model.embedder.backbone.visible_stages is streams[0]
+    assert model.embedder.backbone.infrared_stages is streams[1]
+    assert not torch.equal(model.embed(images[0], "visible"), model.embed(images[0], "infrared"))
+    model.embedder.save_pretrained(tmp_path)
+    loaded = TwoStreamEmbedder.from_pretrained(tmp_path, backbone=((Stem(), Stem()), nn.Conv2d(8, 12, 3)))
+    for modality in ("visible", "infrared"):
+        torch.testing.assert_close(loaded.embed(images[0], modality), model.embed(images[0], modality), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="backbone must have first stages that return maps of one shape, got"):
+        MUN(5, ((Stem(), nn.Conv2d(3, 8, 1)), shared), image_size=SIZE)
+    with pytest.raises(TypeError, match="backbone must be a timm name, .* got 'tuple'"):
+        MUN(5, ((Stem(), "stem"), shared), image_size=SIZE)
 
 
 def test_images_are_told_when_they_do_not_fit(images):

@@ -122,7 +122,7 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match="embeddings must have two rows to compare, got 1"):
         plot_distances({"visible": torch.rand(1, 2)}, {"visible": torch.tensor([0])})
     for bins in (0, 1.5):
-        with pytest.raises(ValueError, match=f"bins must be an integer of at least 1 and of at most 10000, got {bins}"):
+        with pytest.raises(ValueError, match=f"bins must be an integer from 1 to 10000, got {bins}"):
             plot_distances(embeddings, identities, bins=bins)
     with pytest.raises(TypeError, match=r"embeddings\['visible'\] must be floating point, got torch.int64"):
         plot_distances({"visible": embeddings["visible"].long()}, {"visible": identities["visible"]})

@@ -253,6 +253,7 @@ def _describe(model: Any, flip: Flip, autocast: torch.dtype | None) -> str:
 
 def _check_output(output: object, images: int) -> Tensor:
     """Require what a model must return."""
+    output = torch.from_numpy(output) if isinstance(output, np.ndarray) else output
     parts = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
     remedy = "Pick the embeddings: lambda images, modality: model(images, modality)[0]." if parts else ""
     found = type(output).__name__ + parts

@@ -37,7 +37,8 @@ class TwoStreamBackbone(nn.Module):
     the map at the cut and ``shared_stages(feature_map)`` the last one. Both streams start with equal weights.
 
     Args:
-        first_stages: Module from images to maps, for the visible stream. The infrared stream is a copy of it.
+        first_stages: Module from images to maps, of which the infrared stream gets a copy, or a pair of modules
+            (visible, infrared). Each is called with images alone.
         shared_stages: Module from the maps at the cut to the last maps.
         cut_channels: Number of channels c of the maps at the cut.
         out_channels: Number of channels d of the last maps.
@@ -63,13 +64,21 @@ class TwoStreamBackbone(nn.Module):
     """
 
     def __init__(
-        self, first_stages: nn.Module, shared_stages: nn.Module, *, cut_channels: int, out_channels: int
+        self,
+        first_stages: nn.Module | tuple[nn.Module, nn.Module],
+        shared_stages: nn.Module,
+        *,
+        cut_channels: int,
+        out_channels: int,
     ) -> None:
         super().__init__()
-        check_type("first_stages", first_stages, nn.Module, "be a module")
+        streams = first_stages if isinstance(first_stages, (tuple, list)) else (first_stages,) * 2
+        fits = len(streams) == 2 and all(isinstance(stream, nn.Module) for stream in streams)
+        rule = "be a module or a pair (visible, infrared) of modules"
+        require(fits, "first_stages", rule, type(first_stages).__name__, error=TypeError)
         check_type("shared_stages", shared_stages, nn.Module, "be a module")
-        self.visible_stages = first_stages
-        self.infrared_stages = copy.deepcopy(first_stages)
+        self.visible_stages = streams[0]
+        self.infrared_stages = copy.deepcopy(streams[0]) if streams[1] is streams[0] else streams[1]
         self.shared_stages = shared_stages
         self.cut_channels = check_integer("cut_channels", cut_channels, least=1)
         self.out_channels = check_integer("out_channels", out_channels, least=1)

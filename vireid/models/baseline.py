@@ -39,7 +39,8 @@ class TwoStreamBaseline(nn.Module):
     Args:
         num_identities: Number of training identities n.
         backbone: Name of a timm network, a backbone from :func:`create_backbone`, a pair of modules (first stages,
-            shared stages), or an embedder, which is trained in place.
+            shared stages), or an embedder, which is trained in place. The first stages of a pair are called with images
+            alone: one module, of which the infrared stream gets a copy, or a pair (visible, infrared).
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
         shared_classifier: Whether one classifier serves both modalities, as in AGW, in place of one each, as in MUN.
@@ -67,7 +68,7 @@ class TwoStreamBaseline(nn.Module):
     def __init__(
         self,
         num_identities: int,
-        backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder = "resnet50",
+        backbone: str | TwoStreamBackbone | Sequence[Any] | TwoStreamEmbedder = "resnet50",
         *,
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,

@@ -82,7 +82,7 @@ class TwoStreamEmbedder(nn.Module):
     ) -> None:
         super().__init__()
         check_type("backbone", backbone, TwoStreamBackbone, "be a TwoStreamBackbone")
-        _check_parts(None, pool, neck)
+        _check_parts(pool, neck)
         self.backbone = backbone
         self.pool = GeneralizedMeanPool() if pool is None else pool
         self.neck = BNNeck(backbone.out_channels) if neck is None else neck
@@ -185,7 +185,7 @@ class TwoStreamEmbedder(nn.Module):
         cls,
         source: str | os.PathLike[str],
         *,
-        backbone: TwoStreamBackbone | None = None,
+        backbone: TwoStreamBackbone | Sequence[Any] | None = None,
         pool: nn.Module | None = None,
         neck: nn.Module | None = None,
     ) -> Self:
@@ -193,7 +193,8 @@ class TwoStreamEmbedder(nn.Module):
 
         Args:
             source: Folder of the checkpoint, or ``"hub:name/model"`` for a repository on the Hugging Face hub.
-            backbone: Backbone to load the weights into; required if it has halves of your own.
+            backbone: Backbone to load the weights into, or a pair (first stages, shared stages) as for :class:`MUN`;
+                required if it has halves of your own.
             pool: Pooling to load the weights into; required if it is of your own.
             neck: Neck to load the weights into; required if it is of your own.
 
@@ -202,14 +203,18 @@ class TwoStreamEmbedder(nn.Module):
             ValueError: If the checkpoint is damaged, is something else, or does not fit the parts.
             TypeError: If an argument has the wrong type.
         """
-        _check_parts(backbone, pool, neck)
+        if not isinstance(backbone, (TwoStreamBackbone, type(None))):
+            _check_halves(backbone)
+        _check_parts(pool, neck)
         folder = _find(source)
         try:
             config, (weights, _) = load_json(folder / CONFIG), load_tensors(folder / WEIGHTS)
             missing = {"backbone", "pool", "neck", "preprocessing"} - config.keys()
             require(not missing, CONFIG, "be written by save_pretrained", f"one without {sorted(missing)}")
-            own = {"backbone": backbone, "pool": pool, "neck": neck}
             preprocessing = _check_preprocessing(config["preprocessing"])
+            if not isinstance(backbone, (TwoStreamBackbone, type(None))):
+                backbone = _join(backbone, preprocessing["size"])
+            own: dict[str, Any] = {"backbone": backbone, "pool": pool, "neck": neck}
             with torch.device("meta"):  # takes no memory: the weights must fit before anything large is built
                 _check_weights(cls(**_build(config, own), preprocessing=preprocessing), weights)
             embedder = cls(**_build(config, own), preprocessing=preprocessing)
@@ -245,7 +250,7 @@ class TwoStreamEmbedder(nn.Module):
 
 
 def create_embedder(
-    backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder,
+    backbone: str | TwoStreamBackbone | Sequence[Any] | TwoStreamEmbedder,
     *,
     pretrained: bool = False,
     image_size: tuple[int, int] | None = None,
@@ -269,29 +274,40 @@ def create_embedder(
     return embedder
 
 
-def _join(halves: Sequence[nn.Module], size: tuple[int, int]) -> TwoStreamBackbone:
+def _join(halves: Any, size: tuple[int, int]) -> TwoStreamBackbone:
     """Make a two-stream backbone of first and shared stages; their channels are found with one image."""
-    rule = "be a timm name, a TwoStreamBackbone, a pair of modules (first_stages, shared_stages) or a TwoStreamEmbedder"
-    pair = isinstance(halves, Sequence) and len(halves) == 2 and all(isinstance(half, nn.Module) for half in halves)
-    require(pair, "backbone", rule, type(halves).__name__, error=TypeError)
-    first_stages, shared_stages = halves
-    weight = next(first_stages.parameters(), torch.empty(0))
+    streams = _check_halves(halves)
+    weight = next(streams[0].parameters(), torch.empty(0))
     image = torch.zeros(1, 3, *size, device=weight.device, dtype=weight.dtype)
+    rule = f"hold first stages that take images 1 3 {size[0]} {size[1]} alone, and shared stages that take their maps"
     try:
         with torch.no_grad():
-            cut_map = copy.deepcopy(first_stages).eval()(image)
-            last_map = copy.deepcopy(shared_stages).eval()(cut_map)
+            cut_maps = [copy.deepcopy(stream).eval()(image) for stream in streams]
+            last_map = copy.deepcopy(halves[1]).eval()(cut_maps[0])
     except Exception as error:
-        raise ValueError(f"backbone must take images of size {size}, got an error of its stages: {error}") from error
-    for half, result in (("first_stages", cut_map), ("shared_stages", last_map)):
+        raise ValueError(f"backbone must {rule}, got an error: {error}") from error
+    for half, result in (*(("first_stages", cut_map) for cut_map in cut_maps), ("shared_stages", last_map)):
         is_map = isinstance(result, Tensor) and result.ndim == 4
         found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         require(is_map, f"backbone ({half})", "return a map b c h w", found)
-    return TwoStreamBackbone(first_stages, shared_stages, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
+    same = cut_maps[0].shape == cut_maps[-1].shape
+    require(same, "backbone", "have first stages that return maps of one shape", [tuple(m.shape) for m in cut_maps])
+    channels = {"cut_channels": cut_maps[0].shape[1], "out_channels": last_map.shape[1]}
+    return TwoStreamBackbone(halves[0], halves[1], **channels)
 
 
-def _check_parts(backbone: TwoStreamBackbone | None, pool: nn.Module | None, neck: nn.Module | None) -> None:
-    check_type("backbone", backbone, (TwoStreamBackbone, type(None)), "be a TwoStreamBackbone")
+def _check_halves(halves: Any) -> Sequence[nn.Module]:
+    """Require a pair (first_stages, shared_stages), and return the one or two first stages."""
+    rule = "be a timm name, a TwoStreamBackbone, a pair of modules (first_stages, shared_stages) or a TwoStreamEmbedder"
+    pair = isinstance(halves, (tuple, list)) and len(halves) == 2 and isinstance(halves[1], nn.Module)
+    require(pair, "backbone", rule, type(halves).__name__, error=TypeError)
+    streams = halves[0] if isinstance(halves[0], (tuple, list)) else halves[:1]
+    modules = 0 < len(streams) < 3 and all(isinstance(stream, nn.Module) for stream in streams)
+    require(modules, "backbone", rule, type(halves[0]).__name__, error=TypeError)
+    return streams
+
+
+def _check_parts(pool: nn.Module | None, neck: nn.Module | None) -> None:
     check_type("pool", pool, (nn.Module, type(None)), "be a module")
     check_type("neck", neck, (nn.Module, type(None)), "be a module")
 

@@ -58,7 +58,7 @@ class IntermediateModalityNetwork(nn.Module):
     def __init__(
         self,
         num_identities: int,
-        backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder = "resnet50",
+        backbone: str | TwoStreamBackbone | Sequence[Any] | TwoStreamEmbedder = "resnet50",
         *,
         maker: Literal["x", "mixed", "syncretic", "middle"] | nn.Module,
         stages: Literal["own", "visible", "infrared"] = "own",

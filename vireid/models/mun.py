@@ -60,7 +60,8 @@ class MUN(nn.Module):
     Args:
         num_identities: Number of training identities n.
         backbone: Name of a timm network, a backbone from :func:`create_backbone`, a pair of modules (first stages,
-            shared stages), or an embedder, which is trained in place.
+            shared stages), or an embedder, which is trained in place. The first stages of a pair are called with images
+            alone: one module, of which the infrared stream gets a copy, or a pair (visible, infrared).
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
         generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; an :class:`AuxiliaryGenerator` with
@@ -92,7 +93,7 @@ class MUN(nn.Module):
     def __init__(
         self,
         num_identities: int,
-        backbone: str | TwoStreamBackbone | Sequence[nn.Module] | TwoStreamEmbedder = "resnet50",
+        backbone: str | TwoStreamBackbone | Sequence[Any] | TwoStreamEmbedder = "resnet50",
         *,
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,
