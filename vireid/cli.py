@@ -239,7 +239,7 @@ def _export(args: argparse.Namespace) -> int:
 def _open_dataset(args: argparse.Namespace) -> tuple[str, PersonDataset]:
     """Open the data set that the options name; return its short name, too."""
     name = args.dataset or _recognise(args)
-    if name not in {"folders", "table"}:
+    if name not in {"folder", "table"}:
         _require(args.root is not None, "root", "be given")
         return name, vireid.data.create_dataset(name, args.root, trial=args.trial)
     if name == "table":
@@ -257,7 +257,7 @@ def _open_dataset(args: argparse.Namespace) -> tuple[str, PersonDataset]:
 def _recognise(args: argparse.Namespace) -> str:
     """Recognise a data set by its options or its split files."""
     if args.visible or args.infrared or args.pattern:
-        return "folders"
+        return "folder"
     _require(args.root is not None, "root", "be given, or --visible, --infrared and --pattern")
     root = Path(args.root)
     signs = {"sysu": "exp/test_id.*", "regdb": "idx/train_visible_*.txt", "llcm": "idx/train_vis.txt"}
@@ -273,7 +273,7 @@ def _create_protocols(args: argparse.Namespace, name: str, dataset: Any) -> Mapp
     """Create the protocols of a data set; options of another one are refused."""
     reranking = vireid.evaluation.KReciprocalReranking() if args.reranking else None
     options: dict[str, Any] = {"distance": args.distance, "reranking": reranking}
-    if name in {"folders", "table"}:
+    if name in {"folder", "table"}:
         for option in ("trial", "trained_on", "allow_other_trial", "shots"):
             _require(getattr(args, option) in {None, False}, option, "be left out for data of your own")
         options |= {"gallery": args.gallery or "all", "exclude": args.exclude or "none"}
@@ -650,7 +650,7 @@ def _add_network(command: _Parser, text: str = "folder of an embedder, or hub:na
 def _add_data(command: _Parser) -> None:
     group = command.add_argument_group("data set", "recognised by its split files; your own: folders or a table")
     add = group.add_argument
-    add("--dataset", choices=("sysu", "regdb", "llcm", "folders", "table"), help="kind, if it is not recognised")
+    add("--dataset", choices=("sysu", "regdb", "llcm", "folder", "table"), help="kind, if it is not recognised")
     add("--trial", type=_integer(1, 10), metavar="N", help="trial of RegDB")
     add("--visible", metavar="FOLDER", help="folder of your visible images, or a glob in quotes")
     add("--infrared", metavar="FOLDER", help="folder of your infrared images, or a glob in quotes")
