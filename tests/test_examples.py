@@ -327,16 +327,16 @@ def test_other_data_sets(tmp_path, dataset):
     assert evaluated.returncode == 0, evaluated.stderr
     assert "flip mean" in (tmp_path / "evaluated" / "evaluation.json").read_text()
     if dataset == "regdb":  # T4: the network was trained on trial 2
-        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options, "--trial", "3")
+        evaluated = run_here("evaluate.py", tmp_path, "runs/train/best", *options, "--trial", "3")
         assert evaluated.returncode == 1
         assert "evaluate.py: --trained-on must be the trial that is tested, 3, got 2." in evaluated.stderr
         assert "--allow-other-trial" in evaluated.stderr
         (tmp_path / "runs/train/best/training.json").unlink()
         options += ["--dataset", "regdb", "--trial", "3"]
-        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
+        evaluated = run_here("evaluate.py", tmp_path, "runs/train/best", *options)
         assert "evaluate.py: --trained-on must be given: the network does not say" in evaluated.stderr
         options += ["--trained-on", "2", "--allow-other-trial"]
-        evaluated = run(ROOT / "examples" / "evaluate.py", tmp_path, "runs/train/best", *options)
+        evaluated = run_here("evaluate.py", tmp_path, "runs/train/best", *options)
         assert evaluated.returncode == 0, evaluated.stderr
 
 
@@ -624,7 +624,7 @@ def test_figures(trained, small, tmp_path):
     folder = tmp_path / "figures"
     best, last = (trained[0] / "first" / name for name in ("best", "last.pt"))
     options = ["--root", small, "--output", folder]
-    mixed = run(ROOT / "examples" / "visualize.py", tmp_path, best, last, *options)
+    mixed = run_here("visualize.py", tmp_path, best, last, *options)
     assert "visualize.py: networks must all have an auxiliary modality, or none. Draw them one by one." in mixed.stderr
     done = run(ROOT / "examples" / "visualize.py", tmp_path, last, last, *options)
     assert done.returncode == 0, done.stderr
@@ -633,7 +633,7 @@ def test_figures(trained, small, tmp_path):
     for path in folder.iterdir():
         with Image.open(path) as image:
             assert len(image.convert("L").getcolors()) > 50
-    done = run(ROOT / "examples" / "visualize.py", tmp_path, best, "--root", small, "--identities", "1")
+    done = run_here("visualize.py", tmp_path, best, "--root", small, "--identities", "1")
     assert done.returncode == 1
     assert "visualize.py: --identities must have test images of both modalities, got [1]. Some are" in done.stderr
 
