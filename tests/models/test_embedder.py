@@ -158,6 +158,9 @@ def test_streams_of_your_own(images, tmp_path):
     loaded = TwoStreamEmbedder.from_pretrained(tmp_path, backbone=((Stem(), Stem()), nn.Conv2d(8, 12, 3)))
     for modality in ("visible", "infrared"):
         torch.testing.assert_close(loaded.embed(images[0], modality), model.embed(images[0], modality), rtol=0, atol=0)
+    shared_stem = Stem()
+    both = TwoStreamBackbone((shared_stem, shared_stem), shared, cut_channels=8, out_channels=12)
+    assert both.infrared_stages is both.visible_stages  # one module twice is shared, and a single one is copied
     with pytest.raises(ValueError, match="backbone must have first stages that return maps of one shape, got"):
         MUN(5, ((Stem(), nn.Conv2d(3, 8, 1)), shared), image_size=SIZE)
     with pytest.raises(TypeError, match="backbone must be a timm name, .* got 'tuple'"):

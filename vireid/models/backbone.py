@@ -72,13 +72,14 @@ class TwoStreamBackbone(nn.Module):
         out_channels: int,
     ) -> None:
         super().__init__()
-        streams = first_stages if isinstance(first_stages, (tuple, list)) else (first_stages,) * 2
-        fits = len(streams) == 2 and all(isinstance(stream, nn.Module) for stream in streams)
+        pair = isinstance(first_stages, (tuple, list))
+        streams = [*first_stages] if isinstance(first_stages, (tuple, list)) else [first_stages]
+        fits = len(streams) == 1 + pair and all(isinstance(stream, nn.Module) for stream in streams)
         rule = "be a module or a pair (visible, infrared) of modules"
         require(fits, "first_stages", rule, type(first_stages).__name__, error=TypeError)
         check_type("shared_stages", shared_stages, nn.Module, "be a module")
         self.visible_stages = streams[0]
-        self.infrared_stages = copy.deepcopy(streams[0]) if streams[1] is streams[0] else streams[1]
+        self.infrared_stages = streams[1] if pair else copy.deepcopy(streams[0])
         self.shared_stages = shared_stages
         self.cut_channels = check_integer("cut_channels", cut_channels, least=1)
         self.out_channels = check_integer("out_channels", out_channels, least=1)
