@@ -137,8 +137,8 @@ def distance(p, q):
     return math.sqrt(float(((p - q) ** 2).sum()))
 
 
-def weighted_regularized_triplet(embeddings, identities, legacy=False):
-    """AGW's loss, anchor by anchor; `legacy` with the weights as its code computes them."""
+def weighted_regularized_triplet(embeddings, identities, legacy=False, squared=False):
+    """AGW's loss or CAJ's squared one, anchor by anchor; `legacy` with the weights and bounds of their code."""
     terms = []
     for i, identity in enumerate(identities.tolist()):
         distances = [math.dist(embeddings[i].tolist(), row.tolist()) for row in embeddings]
@@ -157,7 +157,12 @@ def weighted_regularized_triplet(embeddings, identities, legacy=False):
                 total = sum(powers)
             means.append(sum(power * d for power, d in zip(powers, distances)) / total)
         if len(means) == 2:
-            terms.append(math.log1p(math.exp(means[0] - means[1])))
+            x = means[0] - means[1]
+            if squared:
+                x = math.copysign(x**2, x)
+            if squared and legacy:
+                x = min(x, 88)
+            terms.append(x if x > 500 else math.log1p(math.exp(x)))
     return sum(terms) / len(terms)
 
 

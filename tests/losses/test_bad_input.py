@@ -180,7 +180,7 @@ CASES = {
         infrared_identities=[*OPTIONAL, *NO_LABELS],
         auxiliary_identities=[*OPTIONAL, *NO_LABELS],
     ),
-    "WeightedRegularizedTripletLoss": case(losses.WeightedRegularizedTripletLoss, legacy=flag()),
+    "WeightedRegularizedTripletLoss": case(losses.WeightedRegularizedTripletLoss, legacy=flag(), squared=flag()),
     "WeightedRegularizedTripletLoss.forward": case(
         losses.WeightedRegularizedTripletLoss(),
         {"embeddings": ROWS, "identities": IDENTITIES},

@@ -69,6 +69,7 @@ LOSSES = {
     ),
     "WeightedRegularizedTripletLoss": (losses.WeightedRegularizedTripletLoss, together),
     "WeightedRegularizedTripletLoss, legacy": (lambda: losses.WeightedRegularizedTripletLoss(legacy=True), together),
+    "WeightedRegularizedTripletLoss, squared": (lambda: losses.WeightedRegularizedTripletLoss(squared=True), together),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 

@@ -109,6 +109,45 @@ def test_weighted_pushes_far_negatives_where_agw_s_code_does_not():
     assert gradients[True].max() < 1e-3  # the nearest negative is lost at such distances
 
 
+@pytest.mark.parametrize(
+    ("positions", "identities", "expected"),
+    [
+        # The positives and the negatives of every anchor are at 0 and d: x = d (e^d − 1) / (e^d + 1) = 1.
+        ([0.0, 0.0, 1.5434046, 1.5434046], [0, 1, 0, 1], 1.3133),
+        ([0.0, 1.0], [0, 1], 0.3133),  # the one positive is the anchor itself: x = 0 − 1
+        ([0.0, 0.0], [0, 1], math.log(2)),
+    ],
+)
+def test_squared_by_hand(positions, identities, expected):
+    loss = WeightedRegularizedTripletLoss(squared=True)
+    assert loss(torch.tensor(positions)[:, None], torch.tensor(identities)).item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 8.0])
+def test_squared_equals_the_loop(batch, scale, legacy):
+    embeddings, _, _, identities = batch
+    embeddings = scale * embeddings
+    expected = references.weighted_regularized_triplet(embeddings, identities, legacy, squared=True)
+    loss = WeightedRegularizedTripletLoss(legacy=legacy, squared=True)
+    assert loss(embeddings, identities).item() == pytest.approx(expected, rel=2e-6)  # a distance is at least 1e-6
+    order = torch.randperm(len(identities), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(loss(embeddings[order], identities[order]), loss(embeddings, identities))
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, identities), embeddings.requires_grad_())
+
+
+def test_squared_pushes_far_violations_where_caj_s_code_does_not():
+    gradients = {}
+    for legacy in (False, True):
+        embeddings = torch.tensor([[0.0], [0.1], [12.0], [12.1]], requires_grad=True)
+        loss = WeightedRegularizedTripletLoss(legacy=legacy, squared=True)(embeddings, torch.tensor([0, 1, 0, 1]))
+        loss.backward()
+        gradients[legacy] = embeddings.grad.abs().max()
+        assert loss.item() == pytest.approx(88 if legacy else 141.6, abs=0.5)
+    assert gradients[False] > 1
+    assert gradients[True] == 0
+
+
 @pytest.mark.parametrize("identities", [[0, 0, 0], [5, 5, 5]])
 def test_weighted_without_negatives_is_a_differentiable_zero(identities):
     embeddings = torch.rand(3, 4, requires_grad=True)

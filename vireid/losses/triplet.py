@@ -1,4 +1,4 @@
-"""Triplet losses: batch-hard, AGW's weighted regularisation, and hetero-centre."""
+"""Triplet losses: batch-hard, the weighted regularisation of AGW and CAJ, and hetero-centre."""
 
 from __future__ import annotations
 
@@ -70,8 +70,13 @@ class WeightedRegularizedTripletLoss(nn.Module):
     Beyond distances of about 14 its weights vanish and the loss no longer pushes negatives away: such runs stay at
     ln 2. Here the softmax is exact.
 
+    CAJ squares the difference x of the two means and keeps its sign: violations are punished more, satisfied anchors are
+    pushed on less, and the gradient is zero at x = 0. A softplus of x² needs no bound; CAJ's code clamps x² to 88, so
+    that violations beyond 9.4 no longer have a gradient.
+
     Args:
-        legacy: Whether to compute the weights as AGW's code does.
+        legacy: Whether to compute the weights as AGW's code does, and to clamp the squared difference as CAJ's does.
+        squared: Whether to compare the squared difference, as in CAJ, where α = γ = 1.
 
     Shape:
         embeddings b d, identities b -> scalar, the mean over the anchors that have a negative.
@@ -86,16 +91,18 @@ class WeightedRegularizedTripletLoss(nn.Module):
         tensor(40.)
 
     References:
-        Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, TPAMI 2021.
+        Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, TPAMI 2021; Ye et al., Channel
+        Augmented Joint Learning for Visible-Infrared Recognition, ICCV 2021.
     """
 
-    def __init__(self, *, legacy: bool = False) -> None:
+    def __init__(self, *, legacy: bool = False, squared: bool = False) -> None:
         super().__init__()
-        check_flags(legacy=legacy)
+        check_flags(legacy=legacy, squared=squared)
         self.legacy = legacy
+        self.squared = squared
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
-        """Mean over the anchors of log(1 + exp(Σ w⁺ d⁺ − Σ w⁻ d⁻))."""
+        """Mean over the anchors of log(1 + exp(x)) with x = Σ w⁺ d⁺ − Σ w⁻ d⁻, or sign(x) x²."""
         check_embeddings("embeddings", embeddings)
         check_identities("identities", identities, embeddings)
         distances = pairwise_distances(embeddings, embeddings)  # b b
@@ -103,12 +110,16 @@ class WeightedRegularizedTripletLoss(nn.Module):
         has_negative = ~same.all(1)
         farther = (self._weights(distances, same) * distances).sum(1)
         nearer = (self._weights(-distances, ~same) * distances).sum(1)
-        terms = softplus(farther - nearer).masked_fill(~has_negative, 0)
+        difference = farther - nearer
+        if self.squared:
+            difference = difference * difference.abs()
+            difference = difference.clamp(-88, 88) if self.legacy else difference
+        terms = softplus(difference).masked_fill(~has_negative, 0)
         return terms.sum() / has_negative.sum().clamp_min(1)
 
     def extra_repr(self) -> str:
         """Name the settings."""
-        return f"legacy={self.legacy}"
+        return f"legacy={self.legacy}, squared={self.squared}"
 
     def _weights(self, logits: Tensor, among: Tensor) -> Tensor:
         """Compute the softmax of each row over the marked columns."""
