@@ -179,3 +179,29 @@ def hetero_center_triplet(visible, infrared, identities, margin):
         negative = min(math.dist(centre.tolist(), c.tolist()) for (q, _), c in centres.items() if q != identity)
         terms.append(max(0.0, margin + positive - negative))
     return sum(terms) / len(terms)
+
+
+def probabilities(row):
+    powers = [math.exp(z - max(row)) for z in row]
+    return [power / sum(powers) for power in powers]
+
+
+def view_cross_entropy(views, target=1):
+    """CAJ+'s consistency, row by row; `views` is v b n."""
+    terms = []
+    for v, logits in enumerate(views.tolist()):
+        for row, wanted in zip(logits, views[target].tolist()):
+            if v != target:
+                total = math.log(sum(math.exp(z - max(row)) for z in row)) + max(row)
+                terms.append(sum(q * (total - z) for q, z in zip(probabilities(wanted), row)))
+    return sum(terms) / len(terms)
+
+
+def jensen_shannon(views):
+    """CIL's divergence without its clamp, row by row."""
+    terms = []
+    for rows in zip(*views.tolist()):
+        spread = [probabilities(row) for row in rows]
+        mean = [sum(values) / len(rows) for values in zip(*spread)]
+        terms.append(sum(p * math.log(p / m) for ps in spread for p, m in zip(ps, mean) if p > 0) / len(rows))
+    return sum(terms) / len(terms)

@@ -50,6 +50,8 @@ def without(field):
 PAIRS = {"visible": ROWS, "infrared": ROWS, "identities": IDENTITIES}
 TRIPLES = {**PAIRS, "auxiliary": ROWS}
 SIZES = {"embedding_dim": 8, "batch_size": 4, "iterations": 9}
+VIEWS = SimpleNamespace(**{name: ROWS.repeat(2, 1) if "visible" in name else ROWS for name in vars(OUTPUT)})
+BAD_VIEWS = [ROWS, ROWS[None], torch.rand(2, 0, 8), torch.rand(2, 4, 0), torch.ones(2, 4, 8, dtype=torch.int64)]
 OUTPUTS = [None, 3, "text", object(), {}, (ROWS, ROWS)]
 OPTIONAL = [value for value in tensor(*BAD_IDENTITIES) if value is not None]
 BY_POSITION = losses.ModalityAlignmentLoss(**SIZES)
@@ -77,6 +79,20 @@ CASES = {
         {"embeddings": ROWS, "identities": IDENTITIES},
         embeddings=tensor(*BAD_ROWS),
         identities=tensor(*BAD_IDENTITIES),
+    ),
+    "ConsistentViewsLoss": case(
+        losses.ConsistentViewsLoss,
+        {"loss": losses.BaselineLoss(), "consistency": losses.JensenShannonLoss()},
+        loss=[None, *PART],
+        consistency=[None, *PART],
+        weight=number(least=0),
+        first_view_only=flag(),
+    ),
+    "ConsistentViewsLoss.forward": case(
+        losses.ConsistentViewsLoss(losses.BaselineLoss(), losses.JensenShannonLoss()),
+        {"output": VIEWS, "identities": IDENTITIES},
+        output=[*OUTPUTS, OUTPUT],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
     ),
     "HeteroCenterTripletLoss": case(losses.HeteroCenterTripletLoss, margin=number(least=0)),
     "HeteroCenterTripletLoss.forward": case(
@@ -130,6 +146,8 @@ CASES = {
         x_identities=tensor(*BAD_IDENTITIES),
         y_identities=OPTIONAL,
     ),
+    "JensenShannonLoss": case(losses.JensenShannonLoss),
+    "JensenShannonLoss.forward": case(losses.JensenShannonLoss(), {}, logits=tensor(*BAD_VIEWS)),
     "MUNLoss": case(
         losses.MUNLoss,
         SIZES,
@@ -180,6 +198,8 @@ CASES = {
         infrared_identities=[*OPTIONAL, *NO_LABELS],
         auxiliary_identities=[*OPTIONAL, *NO_LABELS],
     ),
+    "ViewCrossEntropyLoss": case(losses.ViewCrossEntropyLoss, target=integer(least=0)),
+    "ViewCrossEntropyLoss.forward": case(losses.ViewCrossEntropyLoss(), {}, logits=tensor(*BAD_VIEWS)),
     "WeightedRegularizedTripletLoss": case(losses.WeightedRegularizedTripletLoss, legacy=flag(), squared=flag()),
     "WeightedRegularizedTripletLoss.forward": case(
         losses.WeightedRegularizedTripletLoss(),

@@ -34,6 +34,15 @@ def output_of_a_network(v, r, a, y):
     return Output(v, r, a, v, r, a, a, a), y
 
 
+def output_of_views(v, r, a, y):
+    two = torch.cat([v, a])
+    return Output(two, r, a, two, r, a, a, a), y
+
+
+def views(v, r, a, y):
+    return (torch.stack([v, r, a]),)
+
+
 def triple(v, r, a, y):
     return v, r, a, y
 
@@ -54,6 +63,12 @@ LOSSES = {
         output_of_a_network,
     ),
     "BatchHardTripletLoss": (losses.BatchHardTripletLoss, together),
+    "ConsistentViewsLoss": (
+        lambda: losses.ConsistentViewsLoss(
+            losses.BaselineLoss(), losses.JensenShannonLoss(), weight=6, first_view_only=True
+        ),
+        output_of_views,
+    ),
     "HeteroCenterTripletLoss": (lambda: losses.HeteroCenterTripletLoss(margin=99.0), pair),
     "IdentityAlignmentLoss": (lambda: losses.IdentityAlignmentLoss(margin=99.0), triple),
     "IdentityAlignmentLoss, normalised": (lambda: losses.IdentityAlignmentLoss(normalize=True), triple),
@@ -61,12 +76,14 @@ LOSSES = {
     "IdentityLoss": (lambda: losses.IdentityLoss(label_smoothing=0.1), lambda v, r, a, y: (v, y)),
     "IdentityMMDLoss": (losses.IdentityMMDLoss, pair),
     "IdentityMMDLoss, gated": (lambda: losses.IdentityMMDLoss(unbiased=True, margin=1e-4), pair),
+    "JensenShannonLoss": (losses.JensenShannonLoss, views),
     "MUNLoss": (lambda: losses.MUNLoss(D, **SIZES, auxiliary_identity_weight=1), output_of_a_network),
     "ModalityAlignmentLoss": (lambda: losses.ModalityAlignmentLoss(D, **SIZES), triple),
     "ModalityAlignmentLoss, by identity": (
         lambda: losses.ModalityAlignmentLoss(D, iterations=3, num_identities=P),
         triple,
     ),
+    "ViewCrossEntropyLoss": (losses.ViewCrossEntropyLoss, views),
     "WeightedRegularizedTripletLoss": (losses.WeightedRegularizedTripletLoss, together),
     "WeightedRegularizedTripletLoss, legacy": (lambda: losses.WeightedRegularizedTripletLoss(legacy=True), together),
     "WeightedRegularizedTripletLoss, squared": (lambda: losses.WeightedRegularizedTripletLoss(squared=True), together),

@@ -2,6 +2,7 @@
 
 from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
 from vireid.losses.baseline import BaselineLoss
+from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.mun import MUNLoss
@@ -11,13 +12,16 @@ from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss,
 __all__ = [
     "BaselineLoss",
     "BatchHardTripletLoss",
+    "ConsistentViewsLoss",
     "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",
     "IdentityConsistencyLoss",
     "IdentityLoss",
     "IdentityMMDLoss",
+    "JensenShannonLoss",
     "LossOutput",
     "MUNLoss",
     "ModalityAlignmentLoss",
+    "ViewCrossEntropyLoss",
     "WeightedRegularizedTripletLoss",
 ]

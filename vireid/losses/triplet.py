@@ -70,9 +70,9 @@ class WeightedRegularizedTripletLoss(nn.Module):
     Beyond distances of about 14 its weights vanish and the loss no longer pushes negatives away: such runs stay at
     ln 2. Here the softmax is exact.
 
-    CAJ squares the difference x of the two means and keeps its sign: violations are punished more, satisfied anchors are
-    pushed on less, and the gradient is zero at x = 0. A softplus of x² needs no bound; CAJ's code clamps x² to 88, so
-    that violations beyond 9.4 no longer have a gradient.
+    CAJ squares the difference x of the two means and keeps its sign: violations above 1 are punished more, satisfied
+    anchors beyond 1 are pushed on less, and the gradient is zero at x = 0. A softplus of x² needs no bound; CAJ's code
+    clamps x² to 88, so that violations beyond 9.4 no longer have a gradient.
 
     Args:
         legacy: Whether to compute the weights as AGW's code does, and to clamp the squared difference as CAJ's does.
