@@ -147,7 +147,8 @@ def main(args):
         targets = {title: paper.get(dataset) for title, (_method, paper) in TABLES[name].items()}
         panels[panel] = {title: row["rank-1"] for title, row in rows.items()}
         references[panel] = {title: target[0] for title, target in targets.items() if target}
-    figure = plot_bars(panels, references=references, reference_name="the paper, real data", label="rank-1 (%)")
+    labels = {"label": "rank-1 (%), here", "reference_label": f"rank-1 (%), {dataset}"}
+    figure = plot_bars(panels, references=references, reference_name="the paper, real data", **labels)
     figure.savefig(args.output / "ablation.png", dpi=110)
     print(f"\n{args.output} holds tables.md, ablation.json and ablation.png.")
 

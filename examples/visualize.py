@@ -133,7 +133,8 @@ def draw_maps(model, images, pictures):
         def similarity(batch, modality=modality, partner=embeddings[other]):
             return (model.embed(batch, modality) * partner).sum(1)
 
-        attention = grad_cam(similarity, backbone.shared_stages, images[modality])
+        stages = {"visible": backbone.visible_stages, "infrared": backbone.infrared_stages}[modality]  # up to the cut
+        attention = grad_cam(similarity, stages, images[modality], average_gradients=False)
         columns[f"CAM {modality}"] = (pictures[modality], attention)
     return plot_maps(columns)
 

@@ -58,6 +58,22 @@ def test_equals_grad_cam_by_hand(case):
     assert not torch.allclose(grad_cam(score, network.first, images), grad_cam(score, network.second, images))
 
 
+def test_without_the_average_every_place_has_its_own_gradient(case):
+    network, images, _ = case
+    feature_map = network.second(network.first(images).relu()).detach().requires_grad_()
+    query = torch.randn(4, dtype=torch.float64)
+    values = torch.cosine_similarity(network.embed(feature_map.clone()), query)
+    (gradient,) = torch.autograd.grad(values.sum(), feature_map)
+    total = (gradient * feature_map).sum(dim=1, keepdim=True).relu().detach()
+    total = F.interpolate(total, images.shape[2:], mode="bilinear").squeeze(1)
+    expected = total / total.amax((1, 2), keepdim=True)
+    options = {"layer": network.second, "images": images}
+    maps = grad_cam(lambda batch: torch.cosine_similarity(network(batch), query), **options, average_gradients=False)
+    torch.testing.assert_close(maps, expected, atol=1e-6, rtol=0)
+    averaged = grad_cam(lambda batch: torch.cosine_similarity(network(batch), query), **options)
+    assert not torch.allclose(maps, averaged, atol=1e-2)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_needs_no_gradients(case, mode):
     network, images, score = case
@@ -161,7 +177,8 @@ def test_a_row_per_image_and_a_column_per_kind():
             np.testing.assert_allclose(picture, expected, rtol=1e-6)
         np.testing.assert_allclose(pictures[4][0], image, rtol=1e-6)
         np.testing.assert_allclose(pictures[4][1], resized[row], rtol=1e-6)
-        assert grid[row][4].images[1].get_alpha() == 0.5
+        span = resized[row] - resized[row].min()
+        np.testing.assert_allclose(grid[row][4].images[1].get_alpha(), 0.8 * span / span.max(), rtol=1e-5)
         least, greatest = grid[row][3].images[0].get_clim()
         assert (least, greatest) == pytest.approx((means[row].min().item(), means[row].max().item()))
 

@@ -67,6 +67,7 @@ CASES = {
         score=[None, 3, "score", IMAGES, [], {}],
         layer=[None, 3, "second", [], IMAGES, network.forward, nn.Conv2d],
         images=NOT_IMAGES,
+        average_gradients=[None, 3, 0.5, "yes", [], IMAGES],
     ),
     "plot_bars": case(
         plot_bars,
@@ -86,6 +87,7 @@ CASES = {
         ],
         reference_name=NOT_STRINGS,
         label=NOT_STRINGS,
+        reference_label=[bad for bad in NOT_STRINGS if bad is not None],
     ),
     "plot_curves": case(
         plot_curves,

@@ -23,6 +23,26 @@ def test_bars_show_means_deviations_values_and_references():
     assert first.get_ylim()[0] > first.get_ylim()[1]  # the first row is on top
 
 
+def test_references_of_other_conditions_have_an_axis_of_their_own():
+    panels = {"Table 1": {"B": [20.0, 24.0], "MUN": [30.0, 31.0]}, "Table 2": {"X": [25.0]}}
+    references = {"Table 1": {"MUN": 76.0}}
+    options = {"reference_name": "the paper", "label": "here", "reference_label": "there"}
+    figure = plot_bars(panels, references=references, **options)
+    bars, paper, more_bars, no_reference = figure.axes
+    assert not any(line.get_marker() == "D" for line in bars.lines)
+    (diamond,) = paper.lines
+    assert (diamond.get_xdata()[0], diamond.get_ydata()[0]) == (76, 1)
+    assert paper.get_ylim() == bars.get_ylim()
+    assert bars.get_xlim()[1] < 40
+    assert paper.get_xlim()[1] > 76
+    assert paper.get_xlim()[0] == 0
+    assert paper.get_title(loc="left") == "the paper"
+    assert (more_bars.get_xlabel(), no_reference.get_xlabel()) == ("here", "there")
+    assert not no_reference.lines
+    assert not figure.legends
+    assert len(plot_bars(panels, reference_label="there").axes) == 4
+
+
 def test_errors():
     with pytest.raises(ValueError, match="panels must map the title of each panel to the panel, got {}"):
         plot_bars({})

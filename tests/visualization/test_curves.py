@@ -30,6 +30,15 @@ def test_values_below_zero_are_seen():
     assert above.get_ylim()[0] == 0
 
 
+def test_the_legend_is_off_the_curves():
+    figure = plot_curves({"loss": {"identity": [3.0, 1.0], "a term with a long name": [1.0, 1.0]}})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend, curves = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert not legend.overlaps(curves)
+    assert legend.x1 <= figure.bbox.x1
+
+
 def test_saves_a_picture(tmp_path):
     plot_curves({"loss": {"identity": [1.0]}}).savefig(tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

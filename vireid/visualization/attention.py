@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vireid._checks import (
     check_callable,
     check_finite,
+    check_flags,
     check_image_batch,
     check_tensor,
     check_type,
@@ -25,19 +26,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor) -> Tensor:
+def grad_cam(
+    score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, *, average_gradients: bool = True
+) -> Tensor:
     """Map how much each place of a layer's feature map raises the score of its image.
 
     Grad-CAM is ``relu(Σ_c w_c A_c)`` of the layer's output A, where w_c is the score's gradient with respect to A_c,
-    averaged over places; it is interpolated to the size of the images. The score need not belong to a class: for
-    retrieval, use the cosine similarity to a query. No hook and no gradient is left behind; it also works under
-    ``torch.no_grad`` and for parameters that require no gradient. Put the network in evaluation mode first: in training
-    mode, images change each other's maps.
+    averaged over places; it is interpolated to the size of the images. Without the average, as in HiResCAM, every place
+    has its own gradient: use this for layers before the last one, where a channel means different things in different
+    places. The score need not belong to a class: for retrieval, use the cosine similarity to a query. No hook and no
+    gradient is left behind; it also works under ``torch.no_grad`` and for parameters that require no gradient. Put the
+    network in evaluation mode first: in training mode, images change each other's maps.
 
     Args:
         score: Function from images b 3 H W to one number for each image, b, without ``torch.no_grad`` inside.
         layer: Module that returns a feature map b c h w and runs once in ``score``.
         images: Images as ``score`` takes them, finite.
+        average_gradients: Whether to average the gradients over the places (Grad-CAM) or not (HiResCAM).
 
     Shape:
         b 3 H W -> b H W, 0 to 1: each map is divided by its maximum. The map of an image without positive evidence,
@@ -47,7 +52,7 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
         ValueError: if the images are not b 3 H W or not finite; score does not return b finite, differentiable numbers;
             or the layer does not run exactly once or returns something else than b c h w.
         TypeError: if the images are not a tensor of floating-point numbers, the layer is not a module, score is not
-            callable, or it returns something else than a tensor.
+            callable, it returns something else than a tensor, or average_gradients is not a boolean.
         ImportError: if captum is not installed; the extra ``viz`` brings it.
 
     Example:
@@ -60,11 +65,14 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
 
     References:
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017.
+        Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks,
+        2020, arXiv:2011.08891.
     """
     check_image_batch("images", images)
     require(0 not in images.shape, "images", "have an image and pixels", tuple(images.shape))
     check_finite("images", images.flatten(1))
     check_callable("score", score)
+    check_flags(average_gradients=average_gradients)
     check_type("layer", layer, nn.Module, "be a module")
     outputs: list[Any] = []
 
@@ -84,13 +92,15 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
         check_finite("score(images)", values[:, None])
         return values
 
-    attribution = import_extra("captum.attr", "viz").LayerGradCam(checked_score, layer)
+    captum = import_extra("captum.attr", "viz")
+    kind = captum.LayerGradCam if average_gradients else captum.LayerGradientXActivation
     hook = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            maps: Tensor = attribution.attribute(images.detach().clone(), relu_attributions=True).detach()
+            maps: Tensor = kind(checked_score, layer).attribute(images.detach().clone()).detach()
     finally:
         hook.remove()
+    maps = maps.sum(dim=1, keepdim=True).relu()  # Grad-CAM has summed the channels already
     maps = F.interpolate(maps, images.shape[2:], mode="bilinear").squeeze(1)  # b 1 h w -> b H W
     peaks = maps.amax(dim=(1, 2), keepdim=True)
     return maps / peaks.where(peaks > 0, 1)
@@ -104,8 +114,8 @@ def plot_maps(columns: Mapping[str, Tensor | tuple[Tensor, Tensor]]) -> Figure:
 
     Args:
         columns: Columns by their titles: images b 3 H W, 0 to 255 if uint8, else 0 to 1; heat maps b h w; feature maps
-            b c h w with c other than 3, drawn as their mean over the channels; or a pair of images and maps, drawn half
-            transparent over them and resized to them.
+            b c h w with c other than 3, drawn as their mean over the channels; or a pair of images and maps, drawn over
+            them, the more opaque the larger the map, and resized to them.
 
     Shape:
         b 3 H W, b h w or b c h w, the same b in every column.
@@ -191,5 +201,7 @@ def _show(axes: Axes, parts: list[Tensor]) -> None:
         elif not part.any():
             axes.set_xlabel("no positive\nevidence", fontsize=7, labelpad=2)
         else:
-            axes.imshow(part.numpy(), cmap="turbo", alpha=0.5)
+            low, high = part.min(), part.max()
+            strength = 0.8 * (part - low) / (high - low).clamp_min(torch.finfo().tiny)  # the image shows elsewhere
+            axes.imshow(part.numpy(), cmap="turbo", alpha=strength.numpy())
     axes.set(xticks=[], yticks=[])

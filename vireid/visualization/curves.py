@@ -16,7 +16,7 @@ Curve = Sequence[float] | Mapping[int, float]
 
 
 def plot_curves(panels: Mapping[str, Mapping[str, Curve]], *, smoothing: int = 1) -> Figure:
-    """Draw curves over iterations, one panel next to the other.
+    """Draw curves over iterations, one panel next to the other, each with its legend beside it.
 
     Args:
         panels: Curves of every panel, by the panel's title and the curve's name. A curve is a sequence with one value
@@ -43,7 +43,7 @@ def plot_curves(panels: Mapping[str, Mapping[str, Curve]], *, smoothing: int = 1
     }
     smoothing = check_integer("smoothing", smoothing, least=1)
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
-        figsize=(5.5 * len(panels), 4), layout="constrained"
+        figsize=(6.5 * len(panels), 4), layout="constrained"
     )
     for axes, (title, curves) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
         for number, (name, (x, y)) in enumerate(curves.items()):
@@ -59,7 +59,7 @@ def plot_curves(panels: Mapping[str, Mapping[str, Curve]], *, smoothing: int = 1
         if min(value for _, y in curves.values() for value in y) >= 0:
             axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # beside the curves
     return figure
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {Modality.VISIBLE: "#1f4fd8", Modality.INFRARED: "#d7191c", Modality.AUXILIARY: "#1a9641"}
 _MARKERS = "os^Dv*P<X>hd"
+_LEGEND_ROWS = 12
 
 
 def project_embeddings(
@@ -78,10 +79,11 @@ def project_embeddings(
 
 
 def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities: Sequence[str]) -> Figure:
-    """Draw points coloured by modality and shaped by identity, with the number of the identity above them.
+    """Draw points coloured by modality and shaped by identity; the legends beside the panels name both.
 
     The colours are those of Fig. 4 of MUN: visible blue, infrared red and auxiliary green. A thin line leads from every
-    point to the centre of its identity. There are twelve shapes; with more identities they repeat, the numbers do not.
+    point to the centre of its identity. There are twelve markers, filled and then hollow; beyond 24 identities they
+    repeat. The axes of a panel are scaled apart, so that its points fill it: compare neighbourhoods, not lengths.
 
     Args:
         panels: Points of every panel, b 2 or b 3, by the panel's title, such as those of one epoch.
@@ -101,8 +103,8 @@ def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities
     Example:
         >>> points = torch.tensor([[0.0, 0.0], [2.0, 4.0]])
         >>> figure = plot_embeddings({"epoch 0": points}, torch.tensor([7, 7]), ["visible", "infrared"])
-        >>> [(text.get_text(), text.get_position()) for text in figure.axes[0].texts]
-        [('7', (2.0, 4.0))]
+        >>> [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+        [['visible', 'infrared'], ['7']]
 
     References:
         Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023 (Fig. 4).
@@ -125,42 +127,56 @@ def plot_embeddings(panels: Mapping[str, Tensor], identities: Tensor, modalities
     for row, name in enumerate(modalities):
         check_choice(f"modalities[{row}]", name, [modality.value for modality in Modality])
     names = [Modality(name) for name in modalities]
+    shapes = {
+        identity: (_MARKERS[number % 12], "full" if number // 12 % 2 == 0 else "none")
+        for number, identity in enumerate(sorted(set(identities.tolist())))
+    }
+    legend_columns = -(-len(shapes) // _LEGEND_ROWS)
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
-        figsize=(3.4 * columns, 3.4 * rows + 0.3), layout="constrained"
+        figsize=(3.4 * columns + 0.8 * legend_columns, 3.4 * rows + 0.3), layout="constrained"
     )
     for number, (title, points) in enumerate(panels.items(), start=1):
         projection = "3d" if points.shape[1] == 3 else None
         axes = figure.add_subplot(rows, columns, number, projection=projection)
-        _scatter(axes, points.detach().cpu(), identities, names)
-        axes.set_title(title, fontsize=10, pad=-8 if projection else 4)
-    for modality in Modality:
-        if modality in names:
-            axes.plot([], [], "o", color=_COLOURS[modality], label=modality.value)
-    figure.legend(loc="outside lower center", frameon=False, ncols=3, handlelength=1)
+        _scatter(axes, points.detach().cpu(), identities, names, shapes)
+        axes.set_title(title, fontsize=10, pad=0 if projection else 4)
+    line = import_extra("matplotlib.lines", "viz").Line2D
+    keys = [line([], [], marker="o", linestyle="", color=_COLOURS[m], label=m.value) for m in Modality if m in names]
+    figure.legend(handles=keys, loc="outside lower center", frameon=False, ncols=3, handlelength=1)
+    keys = [
+        line([], [], marker=marker, fillstyle=fill, linestyle="", color="#555555", label=str(identity))
+        for identity, (marker, fill) in shapes.items()
+    ]
+    figure.legend(
+        handles=keys, title="identity", loc="outside right center", frameon=False, ncols=legend_columns, handlelength=1
+    )
     return figure
 
 
-def _scatter(axes: Any, points: Tensor, identities: Tensor, modalities: Sequence[Modality]) -> None:
-    """Draw the points of each identity, lines to their centre and its number above them, on axes without ticks."""
-    outline = import_extra("matplotlib.patheffects", "viz").withStroke(linewidth=2, foreground="white")
+def _scatter(
+    axes: Any,
+    points: Tensor,
+    identities: Tensor,
+    modalities: Sequence[Modality],
+    shapes: Mapping[int, tuple[str, str]],
+) -> None:
+    """Draw the points of each identity and lines to their centre, on axes without ticks that they fill."""
     solid = {"depthshade": False} if points.shape[1] == 3 else {}
-    for number, identity in enumerate(sorted(set(identities.tolist()))):
+    for identity, (marker, fill) in shapes.items():
         chosen = identities == identity
-        centre, marker = points[chosen].mean(dim=0), _MARKERS[number % len(_MARKERS)]
+        centre = points[chosen].mean(dim=0)
         for modality, colour in _COLOURS.items():
             mine = points[chosen & torch.tensor([name is modality for name in modalities])]
             lines = torch.stack([mine, centre.expand_as(mine), torch.full_like(mine, torch.nan)], dim=1)
             axes.plot(*lines.flatten(0, 1).T.tolist(), color=colour, alpha=0.15, linewidth=0.5)
-            axes.scatter(*mine.T.tolist(), color=colour, marker=marker, s=18, linewidths=0, alpha=0.8, **solid)
-        top = points[chosen][points[chosen, -1].argmax()].tolist()
-        label = axes.text(*top, str(identity), ha="center", va="bottom", fontsize=8, fontweight="bold", zorder=1000)
-        label.set_path_effects([outline])
+            face = {"facecolors": colour, "linewidths": 0} if fill == "full" else {"facecolors": "none"}
+            axes.scatter(*mine.T.tolist(), edgecolors=colour, marker=marker, s=24, alpha=0.8, **face, **solid)
     axes.set(xticks=[], yticks=[])
     if points.shape[1] == 3:
         axes.set(zticks=[])
-        axes.set_box_aspect(None, zoom=1.1)
+        axes.margins(0.02)
+        axes.set_box_aspect(None, zoom=1.15)
     else:
-        axes.margins(0.1)  # room for the numbers
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.04)
