@@ -29,10 +29,18 @@ class Method(NamedTuple):
     """Function that makes the loss of (output, identities), from embedding_dim, batch_size= and iterations= if needed."""
     recipe: str = "mun"
     """Recipe of create_train_transform."""
+    slow: str = r"\.backbone\."
+    """Regular expression of the names of the weights that learn at --backbone-lr-factor."""
     needs_pairs: bool = True
     """Whether visible and infrared images come in pairs of one person: such a method cannot take CAJ's two views."""
     needs_sizes: bool = True
     """Whether the loss is made from embedding_dim, batch_size= and iterations=, or from nothing."""
+    takes_auxiliary: bool = True
+    """Whether --auxiliary can add MUN's generator: not where a third modality is there already."""
+
+    def is_slow(self, name):
+        """Return whether a weight learns at --backbone-lr-factor."""
+        return re.search(self.slow, name) is not None
 
     def create_loss(self, embedding_dim, *, batch_size, iterations):
         """Make the loss, from the sizes if it needs them."""
@@ -152,9 +160,9 @@ METHODS = {
 
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
-    | {"warm_up": 1, "decay_at": (4, 6), "evaluate_every": 3},
+    | {"warm_up": 1, "decay_at": (4, 6), "weight_decay": 0.01, "evaluate_every": 3},
     "paper": {"backbone": "resnet50", "image_size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
-    | {"warm_up": 15, "decay_at": (30, 60), "evaluate_every": 10},
+    | {"warm_up": 15, "decay_at": (30, 60), "weight_decay": 0.01, "evaluate_every": 10},
 }
 
 OWN = ("folder", "table")  # images of your own: two folders, or a CSV file
@@ -184,7 +192,9 @@ def parse_arguments(description, arguments=None):
     add("--lr", type=at_least(0, float), help="learning rate of AdamW after the warm-up")
     add("--backbone-lr-factor", type=at_least(0, float), help="factor on the backbone's rate")
     add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
-    add("--decay-at", type=at_least(0), nargs=2, help="epochs at which the rate falls to a tenth")
+    tenths = "epochs at which the rate falls to a tenth; none: it falls along a cosine, to a hundredth"
+    add("--decay-at", type=at_least(0), nargs="*", help=tenths)
+    add("--weight-decay", type=at_least(0, float), help="of AdamW")
     add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last epoch is always evaluated")
     add("--keep-networks", action="store_true", help="keep the network of every evaluation, as epoch-N.pt")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
@@ -207,6 +217,19 @@ def parse_arguments(description, arguments=None):
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
     return args
+
+
+def rate_factor(args, length):
+    """Return the factor on the learning rates in iteration i of epochs of this length."""
+    rise, falls = max(1, args.warm_up * length), [epoch * length for epoch in args.decay_at]
+
+    def factor(i):
+        warm = min(1, (i + 1) / rise)
+        if falls:
+            return warm * 0.1 ** sum(i >= fall for fall in falls)
+        return warm if warm < 1 else 0.01 + 0.99 * (1 + math.cos(math.pi * i / (args.epochs * length))) / 2
+
+    return factor
 
 
 def add_own_data(parser):

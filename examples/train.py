@@ -15,6 +15,7 @@ import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import methods
 from methods import METHODS, is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
@@ -25,7 +26,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, tqdm
 
-from vireid import data, evaluation, models, visualization
+from vireid import data, evaluation, models, set_epoch, visualization
 
 
 class Step(torch.nn.Module):
@@ -68,15 +69,13 @@ def build(args, accelerator):
 
     groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
     for name, parameter in step.named_parameters():
-        groups[0 if ".backbone." in name else 1]["params"].append(parameter)
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=0.01)
-    rise, falls = max(1, args.warm_up * len(batches)), [epoch * len(batches) for epoch in args.decay_at]
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min(1, (i + 1) / rise) * 0.1 ** sum(i >= fall for fall in falls)
-    )
+        groups[0 if method.is_slow(name) else 1]["params"].append(parameter)
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, methods.rate_factor(args, len(batches)))
     run = SimpleNamespace(accelerator=accelerator, dataset=dataset, protocols=protocols, batches=batches, plain=step)
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
-    run.schedule, run.output, run.history, run.results = schedule, args.output, [], {}
+    run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
+    # methods.load rebuilds the network from these.
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
     run.network |= {"num_identities": pairs.num_identities}  # methods.load rebuilds the network from these
     return run
@@ -136,7 +135,7 @@ def fit(args, accelerator, watch):
                 break
             # All that is random in an epoch follows from its number, so that a resumed run draws what any other does.
             torch.manual_seed((args.seed * 10_000 + epoch) * 1_000 + accelerator.process_index)
-            run.batches.batch_sampler.set_epoch(epoch)
+            set_epoch(epoch, run.batches.batch_sampler, *run.transforms, run.plain)
             run.step.train()
             for batch in run.batches:
                 values = train_step(run, batch)
@@ -154,12 +153,13 @@ def fit(args, accelerator, watch):
 
 def report(run, settings):
     """Write metrics.json, log.csv and the curves, and print the results."""
-    history = {name: [values[name] for values in run.history] for name in run.history[0]}
+    names = dict.fromkeys(name for values in run.history for name in values)  # some terms may come later, or leave
+    history = {name: [values.get(name, 0.0) for values in run.history] for name in names}
     metrics = {"data": str(data.check_dataset(run.dataset)), "results": run.results, "history": history}
     metrics |= {"arguments": settings, "command": sys.argv[1:]}
     (run.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
     with (run.output / "log.csv").open("w", newline="") as file:
-        rows = ((i // len(run.batches) + 1, i + 1, *values.values()) for i, values in enumerate(run.history))
+        rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
         csv.writer(file).writerows([("epoch", "iteration", *history), *rows])
     measured = {
         f"{key}, {name}": {int(i): 100 * results[name]["mean"][key] for i, results in run.results.items()}

@@ -13,7 +13,7 @@ import vireid
 PACKAGE = Path(vireid.__file__).parent
 ROOT = PACKAGE.parent
 FOLDERS = {"models", "losses", "data", "evaluation", "visualization"}
-GROUND = {"vireid.modality", "vireid.distances", "vireid._checks", "vireid._files"}
+GROUND = {"vireid.modality", "vireid.distances", "vireid.phases", "vireid._checks", "vireid._files"}
 ABOVE = {  # the files above the folders, and what they alone may import; all else they take from `vireid`
     "cli.py": {"vireid", "vireid._files", *(f"vireid.{folder}" for folder in FOLDERS)},
     "__main__.py": {"vireid.cli"},

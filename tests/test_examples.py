@@ -178,6 +178,37 @@ def test_a_killed_run_goes_on_to_the_same_numbers(trained, small, tmp_path, chan
     assert all(torch.equal(ours["plain"][name], theirs["plain"][name]) for name in theirs["plain"])
 
 
+CHANGES_BY_EPOCH = """
+import vireid
+make, create_loss = train.data.create_train_transform, methods.Method.create_loss
+def transform(*args, **options):
+    return torch.nn.Sequential(make(*args, **options), vireid.Phases({0: torch.neg, 1: torch.relu}))
+def loss(*args, **options):
+    def second(output, identities):
+        return vireid.losses.LossOutput.from_terms({**first(output, identities).terms, "norm": output.visible.norm()})
+    first = create_loss(*args, **options)
+    return vireid.Phases({0: first, 1: second})
+train.data.create_train_transform, methods.Method.create_loss = transform, loss
+"""
+
+
+def test_parts_that_change_by_epoch_do_so_in_a_resumed_run(small, tmp_path):
+    options = ["--root", small, "--method", "b"]
+    whole = train_with(tmp_path, CHANGES_BY_EPOCH, *options, "--output", "whole")
+    assert whole.returncode == 0, whole.stderr
+    killed = train_with(tmp_path, CHANGES_BY_EPOCH + KILLED_BETWEEN, *options, "--output", "run", "--workers", "1")
+    assert killed.returncode == -signal.SIGKILL
+    resumed = train_with(tmp_path, CHANGES_BY_EPOCH, *options, "--output", "run", "--workers", "2")
+    assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = (metrics_of(tmp_path / name) for name in ("run", "whole"))
+    assert ours["results"] == theirs["results"]
+    assert ours["history"] == theirs["history"]
+    norms = ours["history"]["norm"]  # a term that comes later is 0 until then
+    assert [norm > 0 for norm in norms] == [i >= len(norms) // 2 for i in range(len(norms))]
+    log = [line.split(",") for line in (tmp_path / "run" / "log.csv").read_text().splitlines()]
+    assert [float(row[log[0].index("norm")]) for row in log[1:]] == norms
+
+
 NO_SPACE = """
 save = torch.save
 def failing(state, path, *args, **options):
@@ -481,6 +512,16 @@ def test_preset_of_the_paper():
         "images_per_identity=4",
     ):
         assert setting in options
+
+
+def test_learning_rates():
+    rates = module().rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at", 4, 6), 10)
+    assert [rates(i) for i in (0, 19, 39)] == [0.05, 1, 1]
+    assert [rates(i) for i in (40, 60)] == pytest.approx([0.1, 0.01])
+    rates = module().rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at"), 10)  # PMT's cosine
+    assert [rates(i) for i in (0, 18)] == [0.05, 0.95]
+    expected = [0.01 + 0.99 * (1 + math.cos(math.pi * t / 8)) / 2 for t in (2, 5, 7.9)]
+    assert [rates(i) for i in (20, 50, 79)] == pytest.approx(expected)
 
 
 def methods():

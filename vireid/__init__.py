@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         TwoStreamEmbedder,
         create_backbone,
     )
+    from vireid.phases import Phases, set_epoch
 
 __version__ = "0.1.0.dev0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "MUNLoss",
     "Modality",
     "ModalityAlignmentLoss",
+    "Phases",
     "TwoStreamEmbedder",
     "create_backbone",
     "data",
@@ -35,6 +37,7 @@ __all__ = [
     "evaluation",
     "losses",
     "models",
+    "set_epoch",
     "visualization",
 ]
 
@@ -44,6 +47,8 @@ _HOMES = {  # where a name is defined; it is imported, and timm or torchvision w
     "ModalityAlignmentLoss": "vireid.losses",
     "MUNLoss": "vireid.losses",
     "evaluate": "vireid.evaluation",
+    "Phases": "vireid.phases",
+    "set_epoch": "vireid.phases",
 }
 
 
