@@ -116,9 +116,56 @@ def test_families_without_a_last_stride_to_remove(name):
     assert backbone.eval()(images, images)[0].numel() == whole.numel()
 
 
-@pytest.mark.parametrize("options", [{}, {"modality_specific_stages": 0}, {"non_local": True}, {"non_local": {4: 1}}])
+@pytest.mark.parametrize(
+    ("name", "last_module", "grid"),
+    [
+        ("test_resnet", "layer3", (6, 4)),
+        ("test_convnext", "stages.1", (12, 8)),
+        ("test_mambaout", "stages.2", (6, 4)),
+        ("tf_efficientnet_lite0", "blocks.5.0.bn1", (6, 4)),
+    ],
+)
+def test_trunk_that_ends_early(name, last_module, grid, tmp_path):
+    network = timm_network(name, (96, 64))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    weights = {"checkpoint": tmp_path / "weights.pth", "image_size": (96, 64)}
+    backbone = create_backbone(name, last_module=last_module, **weights).eval()
+    kept = []
+    network.get_submodule(last_module).register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    images = torch.randn(2, 3, 96, 64)
+    with torch.no_grad():
+        network(images)
+        expected = as_map(kept[0], backbone.out_channels, grid)
+        for last_map in backbone(images, images):
+            assert last_map.shape[2:] == grid
+            torch.testing.assert_close(last_map, expected, rtol=1e-3, atol=1e-3)
+    whole = create_backbone(name, **weights)
+    assert sum(p.numel() for p in backbone.parameters()) < sum(p.numel() for p in whole.parameters())
+
+
+def test_trunk_cannot_end_elsewhere():
+    with pytest.raises(ValueError, match="last_module must come after the cut behind layer1, got 'layer1'"):
+        create_backbone("test_resnet", last_module="layer1", **SMALL)
+    with pytest.raises(ValueError, match="last_module must be a module of test_resnet, such as 'layer1', 'layer2'"):
+        create_backbone("test_resnet", last_module="layer9", **SMALL)
+    with pytest.raises(ValueError, match="last_module must return one map, got 'blocks.1'"):
+        create_backbone("test_vit", last_module="blocks.1", **SMALL)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"modality_specific_stages": 0},
+        {"non_local": True},
+        {"non_local": {4: 1}},
+        {"last_module": "third", "non_local": {2: 1}},
+    ],
+)
 @pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "edgenext_xx_small"])
 def test_config_rebuilds_the_architecture(name, options):
+    third = "layer3" if name == "test_resnet" else "stages.2"
+    options = {key: third if value == "third" else value for key, value in options.items()}
     backbone = create_backbone(name, image_size=(96, 64), **options)
     config = json.loads(json.dumps(backbone.config))
     again = create_backbone(**config)

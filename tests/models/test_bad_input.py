@@ -12,6 +12,7 @@ from tests.bad_input import case, choice, flag, integer, number, parameters, pro
 from vireid import MUN, TwoStreamEmbedder, create_backbone, models
 from vireid.models import (
     AuxiliaryBatchNorm,
+    AuxiliaryBranch,
     AuxiliaryGenerator,
     BNNeck,
     CrossModalityLearner,
@@ -232,6 +233,19 @@ CASES = {
     ),
     "NonLocalBlock.forward": case(NonLocalBlock(8), {}, feature_map=NO_MAP),
     "AuxiliaryBatchNorm": case(AuxiliaryBatchNorm, {}, module=[None, *NO_MODULE]),
+    "AuxiliaryBranch": case(
+        AuxiliaryBranch,
+        {"embedder": embedder},
+        embedder=[*NO_BACKBONE, backbone],
+        generator=[None, "input", *NO_MODULE],
+    ),
+    "AuxiliaryBranch.forward": case(
+        AuxiliaryBranch(embedder),
+        {"embedder": embedder, "visible_map": torch.rand(4, 32, 16, 8), "infrared_map": torch.rand(4, 32, 16, 8)},
+        embedder=[*NO_BACKBONE, backbone],
+        visible_map=NO_MAP,
+        infrared_map=[*NO_MAP, torch.rand(3, 32, 16, 8), torch.rand(0, 32, 16, 8)],
+    ),
     "XModality.forward": case(
         XModality(), images, visible=NO_TYPED_IMAGES, infrared=[*NO_TYPED_IMAGES, torch.rand(3, 3, 64, 32)]
     ),
@@ -272,6 +286,7 @@ CASES = {
         last_stride=[value for value in integer(least=1, most=2) if value is not None],
         image_size=[*size(), (1, 1), (10**6, 10**6)],
         non_local=["yes", 1, 2.5, [2], {"a": 1}, {0: 1}, {2: 0}, {2: 1.5}, {None: 1}, {9: 1}, None],
+        last_module=["layer9", "", "layer1", "fc", 3, b"layer2", ["layer2"]],
     ),
     "TwoStreamEmbedder": case(
         TwoStreamEmbedder,
@@ -340,9 +355,13 @@ CASES = {
         {"num_identities": 5, "backbone": embedder},
         num_identities=integer(least=1),
         shared_classifier=flag(),
+        generator=["input", *NO_MODULE],
         **network,
     ),
     "TwoStreamBaseline.forward": case(baseline, images, visible=NO_FITTING_IMAGES, infrared=NO_FITTING_IMAGES),
+    "TwoStreamBaseline.forward, with a generator": case(
+        TwoStreamBaseline(5, embedder, generator="random"), images, infrared=[torch.rand(3, 3, 64, 32)]
+    ),
     "TwoStreamBaseline.embed": case(
         baseline.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
     ),
@@ -398,6 +417,7 @@ CASES = {
         backbone=[None, 3, [], {}, object(), "", "resnet5O"],
         pretrained=flag(),
         image_size=size(),
+        generator=["input", *NO_MODULE],
     ),
 }
 

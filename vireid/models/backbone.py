@@ -13,6 +13,7 @@ import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,7 @@ def create_backbone(
     last_stride: Literal[1, 2] | None = None,
     image_size: tuple[int, int] = (288, 144),
     non_local: bool | Mapping[int, int] = False,
+    last_module: str | None = None,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
 
@@ -135,11 +137,14 @@ def create_backbone(
         image_size: (height, width) of the images in pixels, from 16 to 1024.
         non_local: Whether to add :class:`NonLocalBlock` after the last two blocks of the second stage and the last
             three of the third, as AGW does; or a mapping from stages, counted from 1, to numbers of last blocks.
+        last_module: Name in the timm network of the last module to keep, such as ``"layer3"``: a shorter trunk is
+            several times as fast on small images. By default all stages are kept.
 
     Raises:
         TypeError: if an argument has the wrong type.
         ValueError: if timm has no such network, it cannot be cut there, it has no stride to remove for
-            ``last_stride=1``, it cannot take images of this size, or ``checkpoint`` holds other weights.
+            ``last_stride=1``, it has no such ``last_module``, it cannot take images of this size, or ``checkpoint``
+            holds other weights.
         FileNotFoundError: if there is no file ``checkpoint``, or timm's weights cannot be loaded.
 
     Example:
@@ -156,6 +161,7 @@ def create_backbone(
     size = check_size("image_size", image_size, least=(16, 16))
     require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
+    check_type("last_module", last_module, (str, type(None)), "be a name")
     state = _find_weights(name, pretrained, checkpoint)
     network = _create_network(name, size, last_stride, pretrained, state)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
@@ -166,7 +172,9 @@ def create_backbone(
         rule = f"be 2 for {name}, whose last stage reduces otherwise than by stride"
         require(last_stride in {None, stride}, "last_stride", rule, last_stride)
         _insert_non_local(name, network, behind, image)
-        first, shared, cut_map, last_map = _split(name, network, stages, image, last_map)
+        if last_module is not None:
+            last_map = _end_at(name, network, last_module, image)
+        first, shared, cut_map, last_map = _split(name, network, stages, image, last_map, last_module=last_module)
     backbone = TwoStreamBackbone(first, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
         "name": name,
@@ -174,6 +182,7 @@ def create_backbone(
         "last_stride": stride,
         "image_size": list(size),
         "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
+        "last_module": last_module,
     }
     if pretrained or checkpoint is not None:
         backbone.normalization = {key: tuple(network.pretrained_cfg[key]) for key in ("mean", "std")}
@@ -404,6 +413,11 @@ def _steps_before(network: nn.Module, boundary: str) -> list[str]:
     return steps
 
 
+def _steps_before_cut(network: Any, stages: int) -> list[str]:
+    end = _stage_ends(network)[max(stages - 1, 0)]
+    return _steps_before(network, end) + [end] * (stages > 0)
+
+
 def _stage_ends(network: Any) -> list[str]:
     """Return the names of the modules at the ends of the stages, from the first of stride 4."""
     names = {"stage1": "layer1"}  # HRNet's module has another name than its stage
@@ -464,16 +478,34 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
         _replace(network, block, nn.Sequential(module, *added))
 
 
+def _end_at(name: str, network: Any, last_module: str, image: Tensor) -> Tensor:
+    """Return the map behind a module of a network."""
+    kept: list[Tensor] = []
+    known, examples = dict(network.named_modules()), ", ".join(map(repr, _stage_ends(network)))
+    require(last_module in known, "last_module", f"be a module of {name}, such as {examples}", last_module)
+    hook = network.get_submodule(last_module).register_forward_hook(lambda _module, _inputs, last: kept.append(last))
+    _run(name, network, image)
+    hook.remove()
+    is_map = len(kept) == 1 and isinstance(kept[0], Tensor) and kept[0].ndim == 4
+    require(is_map, "last_module", "return one map", last_module)
+    return kept[0]
+
+
 def _split(
-    name: str, network: Any, stages: int, image: Tensor, expected: Tensor
+    name: str, network: Any, stages: int, image: Tensor, expected: Tensor, *, last_module: str | None = None
 ) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
     """Cut a network in two and verify the halves; return them with the maps at the cut and at the end."""
     plain = isinstance(network, (VisionTransformer, Eva))
     most = max(0, len(network.blocks if plain else _stage_ends(network)) - 1)
     rule = f"be from 0 to {most}, so that a stage of {name} is left to share"
     require(stages <= most, "modality_specific_stages", rule, stages)
+    if last_module is not None:
+        own = _steps_before_cut(network, stages)
+        later = _steps_before(network, last_module)[: len(own)] == own
+        require(later, "last_module", f"come after the cut behind {own[-1]}", last_module)
     try:
-        first, shared, expected = (_split_tokens if plain else _split_maps)(network, stages, image, expected)
+        split = _split_tokens if plain else partial(_split_maps, last_module=last_module)
+        first, shared, expected = split(network, stages, image, expected)
         cut_map = first(image)
         last_map = shared(cut_map)
     except _MISFIT as error:
@@ -488,20 +520,29 @@ def _split(
     return first, shared, cut_map, last_map
 
 
-def _split_maps(network: Any, stages: int, image: Tensor, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+def _split_maps(
+    network: Any, stages: int, image: Tensor, expected: Tensor, *, last_module: str | None
+) -> tuple[nn.Module, nn.Module, Tensor]:
     """Cut a network whose stages return maps; also return its last map as b c h w."""
-    end = _stage_ends(network)[max(stages - 1, 0)]
-    own = _steps_before(network, end) + [end] * (stages > 0)
-    first: nn.Module = nn.Sequential(OrderedDict((step.replace(".", "_"), network.get_submodule(step)) for step in own))
-    shared: list[nn.Module] = [_Remainder(network)]
-    for step in own:
-        _replace(network, step, nn.Sequential())
-    _empty_head(network)
+    own = _steps_before_cut(network, stages)
+    first = _chain(network, own)
+    if last_module is None:
+        shared: list[nn.Module] = [_Remainder(network)]
+        for step in own:
+            _replace(network, step, nn.Sequential())
+        _empty_head(network)
+    else:
+        steps = [*_steps_before(network, last_module), last_module]
+        shared = [_chain(network, steps[len(own) :])]
     if _is_channels_last(first(image), image):
         first, shared = nn.Sequential(first, Rearrange(_TO_FIRST)), [Rearrange(_TO_LAST), *shared]
     if _is_channels_last(expected, image):
         shared, expected = [*shared, Rearrange(_TO_FIRST)], rearrange(expected, _TO_FIRST)
     return first, shared[0] if len(shared) == 1 else nn.Sequential(*shared), expected
+
+
+def _chain(network: nn.Module, steps: Iterable[str]) -> nn.Module:
+    return nn.Sequential(OrderedDict((step.replace(".", "_"), network.get_submodule(step)) for step in steps))
 
 
 def _split_tokens(network: Any, stages: int, image: Tensor, expected: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
