@@ -13,6 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class Method(NamedTuple):
     """A network, its loss, and what they need."""
 
     network: Callable
-    """Function of the number of identities, the name of the backbone, pretrained= and image_size=."""
+    """Function of the number of identities, the name of the backbone, pretrained=, image_size= and generator=."""
     loss: Callable
     """Function that makes the loss of (output, identities), from embedding_dim, batch_size= and iterations= if needed."""
     recipe: str = "mun"
@@ -48,6 +49,15 @@ class Method(NamedTuple):
             self.loss(embedding_dim, batch_size=batch_size, iterations=iterations) if self.needs_sizes else self.loss()
         )
 
+    def with_auxiliary(self, start):
+        """Return the method with MUN's generator, which starts as named, and L_idc; without a name, as it is."""
+        if start is None:
+            return self
+        return self._replace(
+            network=partial(self.network, generator=start),
+            loss=lambda *sizes, **others: vireid.losses.AuxiliaryModalityLoss(self.loss(*sizes, **others)),
+        )
+
 
 def mun(**options):
     """MUN with some of its options."""
@@ -62,11 +72,11 @@ def intermediate(maker):
 def baseline(stages=1, **options):
     """The two-stream baseline with some of its options and a number of modality-specific stages."""
 
-    def create(num_identities, backbone, *, pretrained=False, image_size):
+    def create(num_identities, backbone, *, pretrained=False, image_size, generator=None):
         backbone = vireid.models.create_backbone(
             backbone, pretrained=pretrained, image_size=image_size, modality_specific_stages=stages
         )
-        return vireid.models.TwoStreamBaseline(num_identities, backbone, **options)
+        return vireid.models.TwoStreamBaseline(num_identities, backbone, **options, generator=generator)
 
     return create
 
@@ -128,29 +138,30 @@ def mmd_reid_loss():
     )
 
 
+ThirdModality = partial(Method, takes_auxiliary=False)
 METHODS = {
-    "mun": Method(mun(), mun_loss()),
+    "mun": ThirdModality(mun(), mun_loss()),
     # Table 1: the auxiliary modality with a classifier of its own, then with L_idc in its place, then the alignments.
     "b": Method(baseline(), mun_loss(idc=0, ia=0, ma=0)),
-    "b+aux": Method(mun(auxiliary_classifier=True), mun_loss(idc=0, ia=0, ma=0, aux=1)),
-    "b+aux+idc": Method(mun(), mun_loss(ia=0, ma=0)),
-    "b+aux+idc+ia": Method(mun(), mun_loss(ma=0)),
-    "b+aux+idc+ma": Method(mun(), mun_loss(ia=0)),
+    "b+aux": ThirdModality(mun(auxiliary_classifier=True), mun_loss(idc=0, ia=0, ma=0, aux=1)),
+    "b+aux+idc": ThirdModality(mun(), mun_loss(ia=0, ma=0)),
+    "b+aux+idc+ia": ThirdModality(mun(), mun_loss(ma=0)),
+    "b+aux+idc+ma": ThirdModality(mun(), mun_loss(ia=0)),
     # Table 2: another intermediate modality in place of the generator's.
-    "mun-with-x": Method(intermediate("x"), mun_loss()),
-    "mun-with-mixed": Method(intermediate("mixed"), mun_loss()),
-    "mun-with-syncretic": Method(intermediate("syncretic"), mun_loss()),
-    "mun-with-middle": Method(intermediate("middle"), mun_loss()),
+    "mun-with-x": ThirdModality(intermediate("x"), mun_loss()),
+    "mun-with-mixed": ThirdModality(intermediate("mixed"), mun_loss()),
+    "mun-with-syncretic": ThirdModality(intermediate("syncretic"), mun_loss()),
+    "mun-with-middle": ThirdModality(intermediate("middle"), mun_loss()),
     # Table 3: L_ma on the embeddings in place of prototypes, and between visible and infrared directly.
-    "mun-without-both": Method(mun(), mun_loss(prototypes=False, bridge=False)),
-    "mun-without-prototypes": Method(mun(), mun_loss(prototypes=False)),
-    "mun-without-bridge": Method(mun(), mun_loss(bridge=False)),
+    "mun-without-both": ThirdModality(mun(), mun_loss(prototypes=False, bridge=False)),
+    "mun-without-prototypes": ThirdModality(mun(), mun_loss(prototypes=False)),
+    "mun-without-bridge": ThirdModality(mun(), mun_loss(bridge=False)),
     # Variants that the ablation in the docs found to matter beyond the paper.
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
-    "b+aux+idc+ma-unbiased": Method(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
+    "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     # The baselines that users start from.
     "agw": Method(agw, agw_loss, "agw", needs_pairs=False, needs_sizes=False),
-    "agw+aux": Method(agw_with_auxiliary, agw_loss_with_auxiliary, "agw", needs_sizes=False),
+    "agw+aux": ThirdModality(agw_with_auxiliary, agw_loss_with_auxiliary, "agw", needs_sizes=False),
     "agw+j": Method(agw, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
     "hct": Method(baseline(shared_classifier=True), hct_loss, "agw", needs_pairs=False, needs_sizes=False),
     "mmd-reid": Method(
@@ -182,6 +193,8 @@ def parse_arguments(description, arguments=None):
     add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
+    starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
+    add("--auxiliary", **starts, help="add MUN's generator and L_idc to it; its start: random, or inputs if pretrained")
     add("--recipe", choices=("mun", "agw", "caj"), help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
@@ -213,6 +226,8 @@ def parse_arguments(description, arguments=None):
     args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
     if args.recipe == "caj" and METHODS[args.method].needs_pairs:
         parser.error(f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image.")
+    if args.auxiliary and not METHODS[args.method].takes_auxiliary:
+        parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
     for library, extra in {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}.items():
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
@@ -394,9 +409,8 @@ def load(source):
     """Load a network for evaluation and the notes of its training, from an embedder's folder or a state of train.py."""
     if source.is_file():
         state = read_state(source)
-        network = METHODS[state["method"]].network(
-            state["num_identities"], state["backbone"], image_size=tuple(state["image_size"])
-        )
+        method = METHODS[state["method"]].with_auxiliary(state.get("auxiliary"))
+        network = method.network(state["num_identities"], state["backbone"], image_size=tuple(state["image_size"]))
         network.load_state_dict(weights_of(state))
         return network.eval(), state["notes"]
     network, notes = vireid.TwoStreamEmbedder.from_pretrained(source), source / "training.json"
@@ -436,7 +450,7 @@ def read_state(path, settings=None):
     other = [
         f"{name} {theirs.get(name)}, not {value}"
         for name, value in (settings or {}).items()
-        if theirs.get(name) != value
+        if theirs.get(name, "None") != value  # an option that was added since
     ]
     if other:
         raise ValueError(f"{path} is of a run with {'; '.join(other)}. Choose another --output, or delete it.")

@@ -44,7 +44,7 @@ class Step(torch.nn.Module):
 
 def build(args, accelerator):
     """Build everything that may raise on bad input, before any training."""
-    method, size = METHODS[args.method], tuple(args.image_size)
+    method, size = METHODS[args.method].with_auxiliary(args.auxiliary), tuple(args.image_size)
     transforms = [data.create_train_transform(m, size, recipe=args.recipe) for m in ("visible", "infrared")]
     with accelerator.main_process_first():
         dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
@@ -77,7 +77,7 @@ def build(args, accelerator):
     run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
     # methods.load rebuilds the network from these.
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    run.network |= {"num_identities": pairs.num_identities}  # methods.load rebuilds the network from these
+    run.network |= {"num_identities": pairs.num_identities, "auxiliary": args.auxiliary}
     return run
 
 

@@ -474,6 +474,8 @@ def parsed(*arguments):
         (["--dataset", "regdb", "--trial", "11"], "argument --trial: invalid choice: '11' (choose from"),
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
+        (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
+        (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
         (["--dataset", "table"], "--root must be given for --dataset table."),
         (["--dataset", "table", "--root", "x", "--pattern", "."], "--pattern must be left out for --dataset table."),
@@ -586,6 +588,39 @@ def test_methods_have_their_terms(name):
     loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
     images = torch.rand(2, 4, 3, 64, 32)
     assert set(loss(network(*images), torch.tensor([0, 0, 3, 3]))[1]) == TERMS[name]
+
+
+@pytest.mark.parametrize("start", ["random", "inputs"])
+@pytest.mark.parametrize("name", [name for name, method in methods().items() if method.takes_auxiliary])
+def test_every_other_method_takes_the_auxiliary_modality(name, start):
+    method = methods()[name].with_auxiliary(start)
+    torch.manual_seed(0)
+    network = method.network(4, "test_resnet", image_size=(64, 32))
+    loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
+    views = 1 if method.needs_pairs else 2
+    output = network(torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32))
+    total, terms = loss(output, torch.tensor([0, 0, 3, 3]))
+    plain = methods()[name].create_loss(network.embedding_dim, iterations=10, batch_size=4)
+    assert set(terms) == {*plain(output, torch.tensor([0, 0, 3, 3]))[1], "identity_consistency"}
+    total.backward()
+    assert all(p.grad is not None for p in network.auxiliary_branch.parameters())
+
+
+def test_agw_takes_the_auxiliary_modality_as_before():
+    identities, images = torch.tensor([0, 0, 3, 3]), torch.rand(3, 2, 4, 3, 64, 32)
+    values = []
+    for method in (methods()["agw+aux"], methods()["agw"].with_auxiliary("random")):
+        torch.manual_seed(0)
+        network = method.network(4, "test_resnet", image_size=(64, 32))
+        loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+        for batch in images:
+            total, terms = loss(network(*batch), identities)
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        values.append([total, *terms.values(), network.eval().embed(images[0, 0], "visible")])
+    assert all(torch.equal(one, other) for one, other in zip(*values, strict=True))
 
 
 def test_views_are_images_of_the_same_people(small, tmp_path):

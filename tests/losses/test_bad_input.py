@@ -57,6 +57,21 @@ OPTIONAL = [value for value in tensor(*BAD_IDENTITIES) if value is not None]
 BY_POSITION = losses.ModalityAlignmentLoss(**SIZES)
 BY_IDENTITY = losses.ModalityAlignmentLoss(8, iterations=9, num_identities=2)
 CASES = {
+    "AuxiliaryModalityLoss": case(
+        losses.AuxiliaryModalityLoss,
+        {"loss": losses.BaselineLoss()},
+        loss=[None, *PART],
+        identity_consistency_weight=number(least=0),
+        identity_alignment_weight=number(least=0),
+        identity_consistency=PART,
+        identity_alignment=PART,
+    ),
+    "AuxiliaryModalityLoss.forward": case(
+        losses.AuxiliaryModalityLoss(losses.BaselineLoss(), identity_alignment_weight=0.5),
+        {"output": OUTPUT, "identities": IDENTITIES},
+        output=[*OUTPUTS, *map(without, vars(OUTPUT))],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
+    ),
     "BaselineLoss": case(
         losses.BaselineLoss,
         label_smoothing=number(least=0, below=1),

@@ -52,6 +52,10 @@ def pair(v, r, a, y):
 
 
 LOSSES = {
+    "AuxiliaryModalityLoss": (
+        lambda: losses.AuxiliaryModalityLoss(losses.BaselineLoss(), identity_alignment_weight=0.5),
+        output_of_a_network,
+    ),
     "BaselineLoss": (
         lambda: losses.BaselineLoss(
             label_smoothing=0.1,

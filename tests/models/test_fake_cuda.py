@@ -65,6 +65,10 @@ MODULES = {
     ),
     "IntermediateModalityNetwork": (lambda: IntermediateModalityNetwork(5, "test_resnet", maker="x", **SIZE), IMAGES),
     "TwoStreamBaseline": (lambda: TwoStreamBaseline(5, "test_resnet", **SIZE), IMAGES),
+    "TwoStreamBaseline with AuxiliaryBranch": (
+        lambda: TwoStreamBaseline(5, "test_resnet", generator="inputs", **SIZE),
+        IMAGES,
+    ),
     "create_agw": (lambda: create_agw(5, "test_resnet", **SIZE), IMAGES),
 }
 

@@ -1,6 +1,7 @@
 """Losses on embeddings, logits and identities, and the losses of whole methods on the output of a network."""
 
 from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
+from vireid.losses.auxiliary import AuxiliaryModalityLoss
 from vireid.losses.baseline import BaselineLoss
 from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
@@ -10,6 +11,7 @@ from vireid.losses.outputs import LossOutput
 from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
+    "AuxiliaryModalityLoss",
     "BaselineLoss",
     "BatchHardTripletLoss",
     "ConsistentViewsLoss",

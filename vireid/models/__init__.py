@@ -2,6 +2,7 @@
 
 from vireid.models.agw import create_agw
 from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
+from vireid.models.auxiliary_branch import AuxiliaryBranch
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.baseline import BaselineOutput, TwoStreamBaseline
 from vireid.models.batchnorm import AuxiliaryBatchNorm
@@ -22,6 +23,7 @@ from vireid.models.non_local import NonLocalBlock
 __all__ = [
     "MUN",
     "AuxiliaryBatchNorm",
+    "AuxiliaryBranch",
     "AuxiliaryGenerator",
     "BNNeck",
     "BaselineOutput",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from torch import nn
+
+from vireid.models.auxiliary import Start
 from vireid.models.backbone import create_backbone
 from vireid.models.baseline import TwoStreamBaseline
 
@@ -12,6 +15,7 @@ def create_agw(
     *,
     pretrained: bool = False,
     image_size: tuple[int, int] = (288, 144),
+    generator: nn.Module | Start | None = None,
 ) -> TwoStreamBaseline:
     """Create AGW's network: modality-specific stems only, non-local blocks, and one classifier for both modalities.
 
@@ -22,6 +26,7 @@ def create_agw(
         backbone: Name of a timm ResNet.
         pretrained: Whether to load timm's weights of the backbone from the hub.
         image_size: Size (height, width) of the images in pixels.
+        generator: Generator of an auxiliary modality or its start, as in :class:`AuxiliaryBranch`; None for none.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -37,4 +42,4 @@ def create_agw(
     two_stream = create_backbone(
         backbone, modality_specific_stages=0, pretrained=pretrained, image_size=image_size, non_local=True
     )
-    return TwoStreamBaseline(num_identities, two_stream, shared_classifier=True)
+    return TwoStreamBaseline(num_identities, two_stream, shared_classifier=True, generator=generator)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from vireid._checks import check_flags, check_integer
 from vireid.modality import Modality
+from vireid.models.auxiliary import Start
+from vireid.models.auxiliary_branch import AuxiliaryBranch, check_views
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifiers
@@ -28,13 +30,21 @@ class BaselineOutput(NamedTuple):
     infrared: Tensor
     visible_logits: Tensor
     infrared_logits: Tensor
+    auxiliary: Tensor | None = None
+    """Z^a; this and the following are None without a generator."""
+    auxiliary_visible_logits: Tensor | None = None
+    """C_v(Z^a), for Eq. 11."""
+    auxiliary_infrared_logits: Tensor | None = None
+    """C_r(Z^a), for Eq. 11."""
 
 
 class TwoStreamBaseline(nn.Module):
     """Train an embedder with identity classifiers: MUN without the auxiliary modality.
 
     With the defaults it is B of MUN's Table 1; :func:`create_agw` makes AGW's network. ``forward`` is for training, and
-    its batches need not be pairs. ``embed`` is for retrieval and needs the ``embedder`` alone.
+    its batches need not be pairs. ``embed`` is for retrieval and needs the ``embedder`` alone. With ``generator`` the
+    network has MUN's auxiliary modality as well, for :class:`~vireid.losses.AuxiliaryModalityLoss`; then index j of the
+    infrared and of every view of the visible images must show the same identity.
 
     Args:
         num_identities: Number of training identities n.
@@ -44,9 +54,10 @@ class TwoStreamBaseline(nn.Module):
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
         shared_classifier: Whether one classifier serves both modalities, as in AGW, in place of one each, as in MUN.
+        generator: Generator of an auxiliary modality or its start, as in :class:`AuxiliaryBranch`; None for none.
 
     Shape:
-        visible b 3 H W, infrared b' 3 H W -> :class:`BaselineOutput`.
+        visible b 3 H W, infrared b' 3 H W -> :class:`BaselineOutput`. With a generator b is b' or a multiple of it.
 
     Raises:
         ValueError: If an argument is out of range, or the images are not b 3 H W batches of the right size.
@@ -73,6 +84,7 @@ class TwoStreamBaseline(nn.Module):
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,
         shared_classifier: bool = False,
+        generator: nn.Module | Start | None = None,
     ) -> None:
         super().__init__()
         num_identities = check_integer("num_identities", num_identities, least=1)
@@ -81,22 +93,33 @@ class TwoStreamBaseline(nn.Module):
         self.visible_classifier, self.infrared_classifier = create_classifiers(
             self.embedding_dim, num_identities, shared=shared_classifier
         )
+        self.auxiliary_branch = None if generator is None else AuxiliaryBranch(self.embedder, generator)
 
     def forward(self, visible: Tensor, infrared: Tensor) -> BaselineOutput:
         """Compute the training output for images of both modalities, in any numbers."""
         self.embedder.check_images("visible", visible)
         self.embedder.check_images("infrared", infrared)
+        if self.auxiliary_branch is not None:
+            check_views("infrared", infrared, "visible", visible)
         visible_map = self.embedder.backbone.first_stages(visible, Modality.VISIBLE)
         infrared_map = self.embedder.backbone.first_stages(infrared, Modality.INFRARED)
         z = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
         sizes = [len(visible), len(infrared)]
         z_visible, z_infrared = z.split(sizes)
         n_visible, n_infrared = self.embedder.neck(z).split(sizes)
-        return BaselineOutput(
+        output = BaselineOutput(
             visible=z_visible,
             infrared=z_infrared,
             visible_logits=self.visible_classifier(n_visible),
             infrared_logits=self.infrared_classifier(n_infrared),
+        )
+        if self.auxiliary_branch is None:
+            return output
+        _, z_auxiliary, n_auxiliary = self.auxiliary_branch(self.embedder, visible_map, infrared_map)
+        return output._replace(
+            auxiliary=z_auxiliary,
+            auxiliary_visible_logits=self.visible_classifier(n_auxiliary),
+            auxiliary_infrared_logits=self.infrared_classifier(n_auxiliary),
         )
 
     def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_flags, check_integer, check_tensor, check_type, require
+from vireid._checks import check_choice, check_flags, check_integer, check_tensor, require
 from vireid.modality import Modality
-from vireid.models.auxiliary import AuxiliaryGenerator
+from vireid.models.auxiliary import Start
+from vireid.models.auxiliary_branch import create_generator
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.batchnorm import AuxiliaryBatchNorm
 from vireid.models.embedder import TwoStreamEmbedder, create_embedder
@@ -64,8 +65,8 @@ class MUN(nn.Module):
             alone: one module, of which the infrared stream gets a copy, or a pair (visible, infrared).
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
-        generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; an :class:`AuxiliaryGenerator` with
-            the paper's settings by default.
+        generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; or the ``start`` of an
+            :class:`AuxiliaryGenerator` with the paper's settings: ``"inputs"`` for pretrained shared stages.
         shared_classifier: Whether one classifier serves both modalities, as in AGW.
         auxiliary_classifier: Whether the auxiliary embeddings have a third classifier, for L_id^a (A19).
         auxiliary_statistics: Batch-norm running statistics of the auxiliary modality behind the cut: its ``"own"``, or
@@ -97,14 +98,13 @@ class MUN(nn.Module):
         *,
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,
-        generator: nn.Module | None = None,
+        generator: nn.Module | Start | None = None,
         shared_classifier: bool = False,
         auxiliary_classifier: bool = False,
         auxiliary_statistics: Literal["own", "shared"] = "own",
     ) -> None:
         super().__init__()
         num_identities = check_integer("num_identities", num_identities, least=1)
-        check_type("generator", generator, (nn.Module, type(None)), "be a module of two feature maps")
         check_flags(shared_classifier=shared_classifier, auxiliary_classifier=auxiliary_classifier)
         check_choice("auxiliary_statistics", auxiliary_statistics, ("own", "shared"))
         self.embedder = create_embedder(backbone, pretrained=pretrained, image_size=image_size)
@@ -112,7 +112,7 @@ class MUN(nn.Module):
         self.visible_classifier, self.infrared_classifier = create_classifiers(
             width, num_identities, shared=shared_classifier
         )
-        self.generator = AuxiliaryGenerator(backbone.cut_channels) if generator is None else generator
+        self.generator = create_generator("random" if generator is None else generator, backbone.cut_channels)
         self.auxiliary_batchnorm = (
             nn.ModuleList([AuxiliaryBatchNorm(backbone.shared_stages), AuxiliaryBatchNorm(neck)])
             if auxiliary_statistics == "own"

@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests import references
+from vireid.losses import AuxiliaryModalityLoss, BaselineLoss, IdentityConsistencyLoss
+
+
+def output_of(visible, infrared, auxiliary):
+    return SimpleNamespace(
+        visible=visible,
+        infrared=infrared,
+        auxiliary=auxiliary,
+        visible_logits=2 * visible,
+        infrared_logits=3 * infrared,
+        auxiliary_visible_logits=auxiliary,
+        auxiliary_infrared_logits=4 * auxiliary,
+    )
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_terms_are_added_to_those_of_the_loss(batch, views):
+    visible, infrared, auxiliary, identities = batch
+    all_visible = torch.cat([visible, visible - 0.5])[: views * len(visible)]
+    output = output_of(all_visible, infrared, auxiliary)
+    inner = BaselineLoss(label_smoothing=0.1)
+    loss = AuxiliaryModalityLoss(inner, identity_consistency_weight=0.125, identity_alignment_weight=0.75)
+    total, terms = loss(output, identities)
+    agreement = [references.identity_loss(logits, identities) for logits in (auxiliary, 4 * auxiliary)]
+    rows = {"v": visible, "r": infrared, "a": auxiliary}
+    expected = {
+        "identity": inner(output, identities).total.item(),
+        "identity_consistency": 0.125 * sum(agreement),
+        "identity_alignment": 0.75 * references.identity_alignment(rows, dict.fromkeys("vra", identities), 0.55),
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-6)
+    assert total.item() == pytest.approx(sum(expected.values()), rel=1e-6)
+    order = torch.randperm(len(identities), generator=torch.Generator().manual_seed(0))
+    view_order = torch.cat([order + view * len(order) for view in range(views)])
+    shuffled = output_of(all_visible[view_order], infrared[order], auxiliary[order])
+    torch.testing.assert_close(loss(shuffled, identities[order]).total, total)
+
+
+def test_one_classifier_counts_twice(batch):
+    visible, infrared, auxiliary, identities = batch
+    output = output_of(visible, infrared, auxiliary)
+    output.auxiliary_infrared_logits = output.auxiliary_visible_logits
+    term = AuxiliaryModalityLoss(BaselineLoss())(output, identities).terms["identity_consistency"]
+    assert term.item() == pytest.approx(0.25 * 2 * references.identity_loss(auxiliary, identities), rel=1e-6)
+
+
+def test_a_term_of_weight_zero_needs_no_fields(batch):
+    visible, infrared, _, identities = batch
+    output = SimpleNamespace(visible=visible, infrared=infrared, visible_logits=visible, infrared_logits=infrared)
+    plain = BaselineLoss()(output, identities)
+    loss = AuxiliaryModalityLoss(BaselineLoss(), identity_consistency_weight=0)
+    assert torch.equal(loss(output, identities).total, plain.total)
+    output.auxiliary = None
+    with pytest.raises(TypeError, match="output must have the tensor auxiliary_visible_logits, got 'SimpleNamespace'"):
+        AuxiliaryModalityLoss(BaselineLoss())(output, identities)
+
+
+def test_errors(batch):
+    visible, infrared, auxiliary, identities = batch
+    loss = AuxiliaryModalityLoss(BaselineLoss(identity_consistency=IdentityConsistencyLoss()))
+    with pytest.raises(
+        ValueError, match="loss must have no term 'identity_consistency', got .*_weight=0 leaves the second"
+    ):
+        loss(output_of(visible, infrared, auxiliary), identities)
+    with pytest.raises(TypeError, match="loss must be a module, got 'type'"):
+        AuxiliaryModalityLoss(BaselineLoss)

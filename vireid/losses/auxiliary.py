@@ -1,0 +1,94 @@
+"""The losses of MUN's auxiliary modality on top of those of any method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from vireid._checks import check_number, check_type, require
+from vireid.losses.alignment import IdentityAlignmentLoss
+from vireid.losses.identity import IdentityConsistencyLoss
+from vireid.losses.outputs import LossOutput, check_parts, read_fields
+
+
+class AuxiliaryModalityLoss(nn.Module):
+    """Add γ L_idc, and θ L_ia on request, to the loss of any method (Eq. 11, 12).
+
+    It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
+    such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
+    L_ma is left out: its projections have d² weights for each modality, too many for embeddings of several parts.
+
+    The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
+    (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ. With v views the visible fields have v · b
+    rows, all first views first; L_ia takes those, from which the auxiliary modality is made.
+
+    Args:
+        loss: Loss of a method, called with the output and the identities.
+        identity_consistency_weight: γ, at least 0; 0.25 in MUN.
+        identity_alignment_weight: θ, at least 0; 0.5 in MUN.
+        identity_consistency: Replacement for the default L_idc.
+        identity_alignment: Replacement for the default L_ia.
+
+    Shape:
+        output of b pairs, identities b -> :class:`LossOutput` with the terms of ``loss``, ``identity_consistency`` and
+        ``identity_alignment``; a term of weight zero is left out.
+
+    Raises:
+        ValueError: If a weight is out of its range, the shapes do not match, or ``loss`` has such a term already.
+        TypeError: If the output lacks a field that a term needs.
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> from vireid.losses import BaselineLoss
+        >>> logits, embeddings = torch.zeros(4, 2), torch.rand(4, 8)
+        >>> output = SimpleNamespace(
+        ...     visible=embeddings, infrared=embeddings, visible_logits=logits, infrared_logits=logits,
+        ...     auxiliary_visible_logits=logits, auxiliary_infrared_logits=logits)
+        >>> list(AuxiliaryModalityLoss(BaselineLoss())(output, torch.tensor([0, 0, 1, 1])).terms)
+        ['identity', 'identity_consistency']
+
+    References:
+        Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        *,
+        identity_consistency_weight: float = 0.25,
+        identity_alignment_weight: float = 0.0,
+        identity_consistency: nn.Module | None = None,
+        identity_alignment: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        check_type("loss", loss, nn.Module, "be a module")
+        check_parts(identity_consistency=identity_consistency, identity_alignment=identity_alignment)
+        self.gamma = check_number("identity_consistency_weight", identity_consistency_weight, least=0)
+        self.theta = check_number("identity_alignment_weight", identity_alignment_weight, least=0)
+        self.loss = loss
+        self.identity_consistency = identity_consistency or IdentityConsistencyLoss()
+        self.identity_alignment = identity_alignment or IdentityAlignmentLoss()
+
+    def forward(self, output: Any, identities: Tensor) -> LossOutput:
+        """Compute the terms of the method, γ L_idc and θ L_ia."""
+        terms = dict(self.loss(output, identities).terms)
+        if self.gamma:
+            remedy = "A network with generator='random' has it."
+            logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits", remedy=remedy)
+            _add(terms, "identity_consistency", self.gamma * self.identity_consistency(*logits, identities))
+        if self.theta:
+            v, r, a = read_fields(output, "visible", "infrared", "auxiliary")
+            _add(terms, "identity_alignment", self.theta * self.identity_alignment(v[: len(r)], r, a, identities))
+        return LossOutput.from_terms(terms)
+
+    def extra_repr(self) -> str:
+        """Name the weights."""
+        return f"identity_consistency_weight={self.gamma}, identity_alignment_weight={self.theta}"
+
+
+def _add(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
+    remedy = f"{name}_weight=0 leaves the second one out."
+    require(name not in terms, "loss", f"have no term {name!r}", [*terms], remedy)
+    terms[name] = term
