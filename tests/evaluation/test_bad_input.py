@@ -20,16 +20,19 @@ from vireid.evaluation import (
     SYSUMM01Protocol,
     calibrate,
     compare_pairs,
+    compare_runs,
     compare_tracklets,
     compute_error_rates,
     compute_metrics,
     compute_open_set_metrics,
     create_protocols,
+    describe_run,
     evaluate,
     exclude_same_camera,
     exclude_same_location,
     extract_embeddings,
     format_results,
+    format_runs,
     pool_tracklets,
 )
 
@@ -40,6 +43,9 @@ IMAGES = [(torch.ones(3, 4, 4), 7, 1), (torch.zeros(3, 4, 4), 8, 1)]
 RESULT = LLCMProtocol("infrared").evaluate(INFRARED, VISIBLE)
 METRICS = LLCMProtocol("infrared").evaluate_trial(INFRARED, VISIBLE)
 PERMUTATIONS = {(1, 0): np.array([[0]])}
+RUN = describe_run({"all": RESULT}, fingerprint="0f", counts={"test identities": 4})
+OTHER_RUNS = {"a": RUN, "b": {**RUN, "data": {}}}
+NOT_RUNS = [None, 3, "text", [], {}, RESULT, {"data": {}}, object()]
 OTHERS = [None, 3, 2.5, "text", [3], object(), torch.ones(2)]  # for arguments that take objects
 
 
@@ -358,6 +364,19 @@ CASES = {
             *({**RESULT.to_dict(), name: bad} for name in ("trials", "valid_queries", "settings") for bad in (None, 3)),
             {**RESULT.to_dict(), "trials": {"cmc": [], "mAP": [], "mINP": []}},
         ],
+    ),
+    "describe_run": case(
+        describe_run,
+        {"results": {"all": RESULT}, "fingerprint": "0f", "counts": {"test identities": 4}},
+        results=[None, 3, "text", [], {}, [RESULT], {"a": None}, RESULT],
+        fingerprint=[None, 3, 2.5, [], object()],
+        counts=[None, 3, "text", [], object()],
+        settings=[3, "text", [], object()],
+        command=[None, 3, "train.py", {}, [3], object()],
+    ),
+    "compare_runs": case(compare_runs, {"first": RUN, "second": RUN}, first=NOT_RUNS, second=NOT_RUNS),
+    "format_runs": case(
+        format_runs, runs=[None, 3, "text", [], {}, RUN, [RUN], *({"a": bad} for bad in NOT_RUNS), OTHER_RUNS]
     ),
     "format_results": case(format_results, results=[None, 3, "text", [], {}, [RESULT], {"a": None}, RESULT]),
     "extract_embeddings": case(

@@ -12,6 +12,7 @@ from vireid.evaluation.protocols import LLCMProtocol, OwnProtocol, RegDBProtocol
 from vireid.evaluation.reranking import KReciprocalReranking
 from vireid.evaluation.results import Ranking, RetrievalResult, format_results
 from vireid.evaluation.retrieval import RetrievalProtocol
+from vireid.evaluation.runs import compare_runs, describe_run, format_runs
 from vireid.evaluation.tracklets import Tracklets, compare_tracklets, pool_tracklets
 
 __all__ = [
@@ -35,15 +36,18 @@ __all__ = [
     "Tracklets",
     "calibrate",
     "compare_pairs",
+    "compare_runs",
     "compare_tracklets",
     "compute_error_rates",
     "compute_metrics",
     "compute_open_set_metrics",
     "create_protocols",
+    "describe_run",
     "evaluate",
     "exclude_same_camera",
     "exclude_same_location",
     "extract_embeddings",
     "format_results",
+    "format_runs",
     "pool_tracklets",
 ]
