@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -87,6 +87,7 @@ def set_epoch(epoch: int, *parts: Any) -> None:
     """
     epoch = check_integer("epoch", epoch, least=0)
     for part in parts:
-        for member in part.modules() if isinstance(part, nn.Module) else [part]:
+        members: Iterable[Any] = part.modules() if isinstance(part, nn.Module) else [part]
+        for member in members:
             if callable(getattr(member, "set_epoch", None)):
                 member.set_epoch(epoch)

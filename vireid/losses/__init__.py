@@ -8,6 +8,7 @@ from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.mun import MUNLoss
 from vireid.losses.outputs import LossOutput
+from vireid.losses.pmt import DiscriminativeCenterLoss, ModalitySharedEnhancementLoss, PMTLoss
 from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BaselineLoss",
     "BatchHardTripletLoss",
     "ConsistentViewsLoss",
+    "DiscriminativeCenterLoss",
     "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",
     "IdentityConsistencyLoss",
@@ -24,6 +26,8 @@ __all__ = [
     "LossOutput",
     "MUNLoss",
     "ModalityAlignmentLoss",
+    "ModalitySharedEnhancementLoss",
+    "PMTLoss",
     "ViewCrossEntropyLoss",
     "WeightedRegularizedTripletLoss",
 ]
