@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
 
 import vireid.data
-from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
 from vireid.data import (
     LLCM,
     SYSUMM01,
@@ -18,17 +18,23 @@ from vireid.data import (
     ChannelErasing,
     ChannelExchange,
     CrossModalityIdentitySampler,
+    EachImage,
+    MixedViews,
+    ModerateLinearEnhancement,
     Normalize,
     OwnDataset,
     PairedImages,
     PersonDataset,
     PersonImages,
+    RadicalLinearEnhancement,
     RandomCorruption,
     RandomFlip,
     RandomPadCrop,
     Record,
     RecordList,
     RegDB,
+    SelfPatchMix,
+    SoftErasing,
     TwoViews,
     check_dataset,
     check_images,
@@ -97,6 +103,11 @@ LABELS = [
 TRANSFORM = {"size": size(), "mean": CHANNELS, "std": STD, "interpolation": choice("linear", "nearest")}
 SIZE = [value for value in size() if value is not None]  # None keeps an image's size
 
+RECTANGLE = {
+    "area": [None, 0.3, "ab", (0.1,), (0.1, 0.2, 0.3), (0.5, 0.2), (0, 0.2), (0.1, 1.1), (None, 0.2), (True, True)],
+    "aspect": number(most=1, above=0),
+}
+ERASINGS = {"SoftErasing": SoftErasing, "SelfPatchMix": SelfPatchMix}
 CASES = {
     "Record": case(
         Record,
@@ -215,11 +226,30 @@ CASES = {
         ChannelErasing,
         {},
         p=number(0, 1),
-        area=[None, 0.3, "ab", (0.1,), (0.1, 0.2, 0.3), (0.5, 0.2), (0, 0.2), (0.1, 1.1), (None, 0.2), (True, True)],
-        aspect=number(most=1, above=0),
+        **RECTANGLE,
         fill=CHANNELS,
     ),
     "ChannelErasing.forward": case(ChannelErasing(), {}, images=[*IMAGES, BYTES]),
+    **{name: case(transform, {}, p=number(0, 1), **RECTANGLE) for name, transform in ERASINGS.items()},
+    "ModerateLinearEnhancement": case(ModerateLinearEnhancement, {}, p=number(0, 1), concentration=number(above=0)),
+    "RadicalLinearEnhancement": case(
+        RadicalLinearEnhancement, {}, p=number(0, 1), concentration=number(above=0), **RECTANGLE
+    ),
+    **{
+        f"{transform.__name__}.forward": case(transform(), {}, images=[*IMAGES, BYTES])
+        for transform in (*ERASINGS.values(), ModerateLinearEnhancement, RadicalLinearEnhancement)
+    },
+    "EachImage": case(EachImage, {}, transform=[None, *FUNCTION]),
+    "EachImage.forward": case(EachImage(torch.clone), {}, images=IMAGES),
+    "MixedViews": case(
+        MixedViews,
+        {"erase": abs, "mix": abs},
+        erase=[None, *FUNCTION],
+        mix=[None, *FUNCTION],
+        views=integer(2),
+        erased_first=flag(),
+    ),
+    "MixedViews.forward": case(MixedViews(torch.clone, torch.clone), {}, images=IMAGES),
     "TwoViews": case(TwoViews, {"first": abs, "second": abs}, first=[None, *FUNCTION], second=[None, *FUNCTION]),
     "TwoViews.forward": case(TwoViews(torch.clone, torch.clone), {}, images=IMAGES),
     "create_test_transform": case(create_test_transform, {}, **TRANSFORM),

@@ -212,7 +212,7 @@ def test_presets_take_batches(modality, device):
 
 
 @pytest.mark.parametrize("modality", ["visible", "infrared"])
-@pytest.mark.parametrize("recipe", ["mun", "agw", "caj"])
+@pytest.mark.parametrize("recipe", ["mun", "agw", "caj", "rle"])
 def test_batches_on_a_gpu_wait_for_no_device(modality, recipe):
     transform = create_train_transform(modality, (24, 12), recipe=recipe)
     run_on_fake_cuda(transform, torch.zeros(4, 3, 30, 20, dtype=torch.uint8))

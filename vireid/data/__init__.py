@@ -5,6 +5,14 @@ from vireid.data.crops import crop_boxes
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset, create_dataset
 from vireid.data.folders import RecordList, read_folders, read_table
 from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image
+from vireid.data.mixing import (
+    EachImage,
+    MixedViews,
+    ModerateLinearEnhancement,
+    RadicalLinearEnhancement,
+    SelfPatchMix,
+    SoftErasing,
+)
 from vireid.data.samplers import CrossModalityIdentitySampler
 from vireid.data.splits import OwnDataset, split_identities
 from vireid.data.synthetic import generate_synthetic
@@ -29,18 +37,24 @@ __all__ = [
     "ChannelExchange",
     "CrossModalityIdentitySampler",
     "DatasetReport",
+    "EachImage",
+    "MixedViews",
+    "ModerateLinearEnhancement",
     "Normalize",
     "OwnDataset",
     "Pair",
     "PairedImages",
     "PersonDataset",
     "PersonImages",
+    "RadicalLinearEnhancement",
     "RandomCorruption",
     "RandomFlip",
     "RandomPadCrop",
     "Record",
     "RecordList",
     "RegDB",
+    "SelfPatchMix",
+    "SoftErasing",
     "TwoViews",
     "check_dataset",
     "check_images",

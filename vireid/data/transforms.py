@@ -6,21 +6,40 @@ single images, 3 h w, or batches, b 3 h w, on any device; each image of a batch 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 
-from vireid._checks import check_callable, check_choice, check_integer, check_number, check_size, check_tensor, require
+from vireid._checks import check_callable, check_choice, check_integer, check_number, check_size, require
+from vireid.data.draws import (
+    Channels,
+    chance,
+    check_area,
+    check_bytes,
+    check_channels,
+    check_floating_point,
+    check_images,
+    draw_rectangles,
+    inside,
+    pick_channel,
+)
+from vireid.data.mixing import (
+    EachImage,
+    MixedViews,
+    ModerateLinearEnhancement,
+    RadicalLinearEnhancement,
+    SelfPatchMix,
+    SoftErasing,
+)
 from vireid.modality import Modality
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Channels = tuple[float, float, float]
 
 
 class RandomPadCrop(nn.Module):
@@ -51,7 +70,7 @@ class RandomPadCrop(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Shift … 3 h w."""
-        _check_images(images)
+        check_images(images)
         height, width = images.shape[-2:]
         rule = f"be wider and higher than padding = {self.padding}"
         require(min(height, width) > self.padding, "images", rule, (height, width))
@@ -98,8 +117,8 @@ class RandomFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Mirror … 3 h w."""
-        _check_images(images)
-        mirrored = _chance(images, self.p)
+        check_images(images)
+        mirrored = chance(images, self.p)
         if images.ndim == 3:
             return images.flip(-1) if bool(mirrored) else images
         return torch.where(mirrored, images.flip(-1), images)
@@ -131,8 +150,8 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> None:
         super().__init__()
-        self.mean = _check_channels("mean", mean)
-        self.std = _check_channels("std", std, above=0.0)
+        self.mean = check_channels("mean", mean)
+        self.std = check_channels("std", std, above=0.0)
         average, deviation = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (self.mean, self.std))
         self.register_buffer("factor", (1 / (255 * deviation)).float(), persistent=False)
         self.register_buffer("offset", (-average / deviation).float(), persistent=False)
@@ -143,8 +162,8 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise … 3 h w."""
-        _check_images(images)
-        _check_bytes(images)
+        check_images(images)
+        check_bytes(images)
         device = images.device
         numbers = images.to(torch.float32, memory_format=torch.contiguous_format)
         return numbers.mul_(self.factor.to(device)).add_(self.offset.to(device))  # faster than addcmul
@@ -182,9 +201,9 @@ class ChannelExchange(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Exchange the channels of … 3 h w."""
-        _check_images(images)
-        exchanged = _pick_channel(images)
-        return torch.where(_chance(images, self.p), exchanged, images)
+        check_images(images)
+        exchanged = pick_channel(images)
+        return torch.where(chance(images, self.p), exchanged, images)
 
 
 class ChannelAdaptiveGray(nn.Module):
@@ -221,12 +240,12 @@ class ChannelAdaptiveGray(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Exchange the channels of … 3 h w or make them gray."""
-        _check_images(images)
-        _check_floating_point(images)
+        check_images(images)
+        check_floating_point(images)
         weights = torch.tensor([0.2989, 0.587, 0.114], dtype=images.dtype, device=images.device)
         gray = (images * weights[:, None, None]).sum(-3, keepdim=True).expand_as(images)
-        otherwise = torch.where(_chance(images, self.p), gray, images)
-        return torch.where(_chance(images, 0.75), _pick_channel(images), otherwise)
+        otherwise = torch.where(chance(images, self.p), gray, images)
+        return torch.where(chance(images, 0.75), pick_channel(images), otherwise)
 
 
 class ChannelErasing(nn.Module):
@@ -268,13 +287,9 @@ class ChannelErasing(nn.Module):
     ) -> None:
         super().__init__()
         self.p = check_number("p", p, least=0, most=1)
-        pair = isinstance(area, (tuple, list)) and len(area) == 2
-        require(pair, "area", "be (least, greatest) share", area, error=TypeError)
-        least, greatest = (check_number(f"area[{i}]", share, above=0, most=1) for i, share in enumerate(area))
-        require(least <= greatest, "area", "be shares in ascending order", area)
-        self.area = least, greatest
+        self.area = check_area(area)
         self.aspect = check_number("aspect", aspect, above=0, most=1)
-        self.fill = _check_channels("fill", fill)
+        self.fill = check_channels("fill", fill)
 
     def extra_repr(self) -> str:
         """Return the arguments, for ``print``."""
@@ -282,22 +297,11 @@ class ChannelErasing(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Erase a rectangle of … 3 h w."""
-        _check_images(images)
-        _check_floating_point(images)
-        height, width = images.shape[-2:]
-        one = (*images.shape[:-3], 1, 1, 1)
-
-        def uniform(low: float, high: float) -> Tensor:
-            return torch.empty(one, device=images.device).uniform_(low, high)
-
-        area, aspect = uniform(*self.area) * height * width, uniform(self.aspect, 1 / self.aspect)
-        tall, wide = (area * aspect).sqrt().round().clamp_max(height), (area / aspect).sqrt().round().clamp_max(width)
-        top, left = (uniform(0, 1) * (height - tall + 1)).floor(), (uniform(0, 1) * (width - wide + 1)).floor()
-        y = torch.arange(height, device=images.device)[:, None]
-        x = torch.arange(width, device=images.device)
-        inside = ((y >= top) & (y < top + tall)) & ((x >= left) & (x < left + wide))  # … h 1 and … 1 w
+        check_images(images)
+        check_floating_point(images)
+        marked = inside(images, draw_rectangles(images, self.area, self.aspect))
         fill = torch.tensor(self.fill, dtype=images.dtype, device=images.device)[:, None, None]
-        return torch.where(inside & _chance(images, self.p), fill, images)
+        return torch.where(marked & chance(images, self.p), fill, images)
 
 
 class TwoViews(nn.Module):
@@ -335,11 +339,12 @@ class TwoViews(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Augment … 3 h w twice."""
-        _check_images(images)
+        check_images(images)
         return torch.stack([self.first(images), self.second(images)], dim=-4)
 
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+Recipe = Literal["mun", "agw", "caj", "caj+", "cil", "cil-literal", "rle"]
 
 
 def create_train_transform(
@@ -348,20 +353,32 @@ def create_train_transform(
     *,
     mean: Channels = IMAGENET_MEAN,
     std: Channels = IMAGENET_STD,
-    recipe: Literal["mun", "agw", "caj"] = "mun",
+    recipe: Recipe = "mun",
     padding: int | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> nn.Module:
     """Create the training augmentation of a published method.
 
-    ========  ============================================  ==================================================
-    recipe    visible images                                infrared images
-    ========  ============================================  ==================================================
-    ``mun``   shift, flip, erase, exchange (p = 0.5)         shift, flip, erase, adaptive gray
-    ``agw``   shift, flip                                   shift, flip
-    ``caj``   two views of shift, flip, erase; the second   shift, flip, erase, adaptive gray
-              also exchanged (p = 1): … 2 3 height width
-    ========  ============================================  ==================================================
+    ===============  ===========================================  ==========================================
+    recipe           visible images                               infrared images
+    ===============  ===========================================  ==========================================
+    ``mun``          shift, flip, erase, exchange (p = 0.5)        shift, flip, erase, adaptive gray
+    ``agw``          shift, flip                                  shift, flip
+    ``caj``          two views, weak and strong: shift, flip,     shift, flip, erase, adaptive gray
+                     erase; strong is also exchanged (p = 1)
+    ``caj+``         as caj, but erase (p = 0.6), and gray        as caj, but adaptive gray (p = 0.6)
+                     (p = 0.1) in the weak view
+    ``cil``          three views of shift, flip: clean, and two   shift, flip
+                     by AugMix of soft erasing and patch mixing
+    ``cil-literal``  as cil, but the clean view is erased too,    shift, flip
+                     as in CIL's code, which erases in place
+    ``rle``          shift, flip, RLE's moderate and radical      as visible images
+                     enhancement, erase
+    ===============  ===========================================  ==========================================
+
+    Views come as … v 3 height width: see :class:`TwoViews` and :class:`MixedViews`. CAJ+ has its own probabilities on
+    SYSU-MM01 only, and RLE makes half of the images gray on RegDB and LLCM first. AugMix is torchvision's, with CIL's
+    nine operations; it takes images one by one.
 
     The paper does not state its augmentation (A33 in the paper notes).
 
@@ -370,14 +387,14 @@ def create_train_transform(
         size: (height, width) of the result, pixels.
         mean: Mean of each channel, of values from 0 to 1; many timm networks take 0.5 in place of ImageNet's.
         std: Standard deviation of each channel, of values from 0 to 1.
-        recipe: Method, ``"mun"``, ``"agw"`` or ``"caj"``.
+        recipe: Name of the recipe.
         padding: Number of zero pixels around the image before the crop; by default the field's 10 at a height of 288,
             and in proportion at others.
         interpolation: Method of resizing. The scripts of the AGW family use ``"lanczos"``, which Pillow computes image
             by image; ``"bilinear"`` and ``"bicubic"`` are faster and take batches on any device.
 
     Shape:
-        uint8 … 3 H W -> float32 … 3 height width.
+        uint8 … 3 H W -> float32 … 3 height width, or … v 3 height width.
 
     Raises:
         ValueError: If there is no such modality, recipe or interpolation, or another argument is out of range.
@@ -387,19 +404,30 @@ def create_train_transform(
         >>> create_train_transform("visible", (96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
-    check_choice("recipe", recipe, ("mun", "agw", "caj"))
+    check_choice("recipe", recipe, get_args(Recipe))
     resized = _Resize(size, interpolation)
     padding = round(size[0] * 10 / 288) if padding is None else padding
     visible = Modality.of(modality) is Modality.VISIBLE
-    shifted = [resized, RandomPadCrop(padding), RandomFlip(), Normalize(mean, std)]
-    if recipe == "agw":
+    placed = [resized, RandomPadCrop(padding), RandomFlip()]
+    shifted = [*placed, Normalize(mean, std)]
+    if recipe == "agw" or (recipe in {"cil", "cil-literal"} and not visible):
         return nn.Sequential(*shifted)
-    erased = [*shifted, ChannelErasing()]
+    if recipe in {"cil", "cil-literal", "rle"}:
+        scaled = [*placed, v2.ToDtype(torch.float32, scale=True)]
+        if recipe == "rle":
+            mixed = [ModerateLinearEnhancement(), RadicalLinearEnhancement(), ChannelErasing()]
+        else:
+            erase = nn.Sequential(SoftErasing(), SelfPatchMix())
+            mixed = [MixedViews(erase, _create_augmix(), erased_first=recipe == "cil-literal")]
+        return nn.Sequential(*scaled, *mixed, v2.Normalize(mean, std))
+    erased = [*shifted, ChannelErasing(0.6 if recipe == "caj+" and visible else 0.5)]
     if not visible:
-        return nn.Sequential(*erased, ChannelAdaptiveGray())
-    if recipe == "caj":
-        return TwoViews(nn.Sequential(*erased), nn.Sequential(*erased, ChannelExchange(p=1.0)))
-    return nn.Sequential(*erased, ChannelExchange())
+        return nn.Sequential(*erased, ChannelAdaptiveGray(0.6 if recipe == "caj+" else 0.5))
+    if recipe == "mun":
+        return nn.Sequential(*erased, ChannelExchange())
+    gray = [EachImage(v2.RandomGrayscale(0.1))] if recipe == "caj+" else []
+    weak = nn.Sequential(*placed, *gray, *erased[len(placed) :])
+    return TwoViews(weak, nn.Sequential(*erased, ChannelExchange(p=1.0)))
 
 
 def create_test_transform(
@@ -445,8 +473,8 @@ class _Resize(nn.Module):
         return f"size={self.size}, interpolation={self.interpolation!r}"
 
     def forward(self, images: Tensor) -> Tensor:
-        _check_images(images)
-        _check_bytes(images)
+        check_images(images)
+        check_bytes(images)
         if images.shape[-2:] == self.size:
             return images
         resized: Tensor
@@ -459,37 +487,7 @@ class _Resize(nn.Module):
         return resized
 
 
-def _chance(images: Tensor, p: float) -> Tensor:
-    """Draw true with probability ``p`` for each image, … 1 1 1."""
-    return torch.rand((*images.shape[:-3], 1, 1, 1), device=images.device) < p
-
-
-def _pick_channel(images: Tensor) -> Tensor:
-    """Draw one channel of each image and put it in place of all three."""
-    index = torch.randint(3, images.shape[:-3], device=images.device)
-    picked = images[index] if images.ndim == 3 else images[torch.arange(len(images), device=images.device), index]
-    return picked.unsqueeze(-3).expand_as(images)
-
-
-def _check_images(images: Tensor) -> None:
-    check_tensor("images", images)
-    rule = "have shape (3, h, w) or (b, 3, h, w)"
-    require(images.ndim in {3, 4} and images.shape[-3] == 3, "images", rule, tuple(images.shape))
-    require(min(images.shape[-2:]) > 0, "images", "have a height and a width", tuple(images.shape))
-
-
-def _check_bytes(images: Tensor) -> None:
-    require(images.dtype == torch.uint8, "images", "be uint8", images.dtype, error=TypeError)
-
-
-def _check_floating_point(images: Tensor) -> None:
-    remedy = "Apply v2.ToDtype(torch.float32, scale=True) first."
-    require(images.is_floating_point(), "images", "be floating point", images.dtype, remedy, error=TypeError)
-
-
-def _check_channels(argument: str, values: Sequence[float], above: float | None = None) -> Channels:
-    listed = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
-    require(listed, argument, "have a value for each of 3 channels", values, error=TypeError)
-    require(len(values) == 3, argument, "have a value for each of 3 channels", values)
-    red, green, blue = (check_number(f"{argument}[{i}]", value, above=above) for i, value in enumerate(values))
-    return red, green, blue
+def _create_augmix() -> nn.Module:
+    """Create AugMix of values in [0, 1] with the nine operations that no corruption of the benchmark repeats."""
+    to_bytes, to_values = v2.ToDtype(torch.uint8, scale=True), v2.ToDtype(torch.float32, scale=True)
+    return EachImage(nn.Sequential(to_bytes, v2.AugMix(severity=3, mixture_width=3, all_ops=False), to_values))
