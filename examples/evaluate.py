@@ -4,8 +4,8 @@
     python examples/evaluate.py runs/train/last.pt --dataset sysu --root SYSU-MM01 --official --flip mean
 
 The network is the folder of an embedder or a training state of train.py. It prints the rows of papers, and writes them
-with all trials and settings to evaluation.json and the first ranking lists to rankings.png. The same command resumes an
-interrupted evaluation.
+with all trials and settings to evaluation.json, with data, versions and command to run.json, and the first ranking lists
+to rankings.png. The same command resumes an interrupted evaluation.
 """
 
 import os
@@ -14,13 +14,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while t
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 from methods import OWN, add_own_data, create_protocols, load, open_test_data, run_script
 
 from vireid.data import create_test_transform
-from vireid.evaluation import KReciprocalReranking, evaluate, extract_embeddings, format_results
+from vireid.evaluation import KReciprocalReranking, describe_run, evaluate, extract_embeddings, format_results
 from vireid.visualization import plot_rankings
 
 
@@ -71,13 +72,16 @@ def main(args):
     print(*(result.protocol for result in results.values()), format_results(results), sep="\n")
     saved = {row: result.to_dict() for row, result in results.items()}
     (args.output / "evaluation.json").write_text(json.dumps(saved, indent=1))
+    about = {"counts": dataset.counts(), "settings": vars(args), "command": sys.argv}
+    record = describe_run(results, fingerprint=dataset.fingerprint(), **about)
+    (args.output / "run.json").write_text(json.dumps(record, indent=1))
 
     protocol, pictures = next(iter(protocols.values())), dataset.test_images()
     sets = {modality: extract_embeddings(network, images[modality], modality, **options) for modality in images}
     query, gallery = protocol.query_modality, protocol.gallery_modality
     ranking = protocol.rank(sets[query], sets[gallery])
     plot_rankings(ranking, pictures[query], pictures[gallery]).savefig(args.output / "rankings.png")
-    print(f"{args.output} holds evaluation.json and rankings.png.")
+    print(f"{args.output} holds evaluation.json, run.json and rankings.png.")
 
 
 if __name__ == "__main__":

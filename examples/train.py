@@ -152,11 +152,10 @@ def fit(args, accelerator, watch):
 
 
 def report(run, settings):
-    """Write metrics.json, log.csv and the curves, and print the results."""
+    """Write metrics.json, run.json, log.csv and the curves, and print the results."""
     names = dict.fromkeys(name for values in run.history for name in values)  # some terms may come later, or leave
     history = {name: [values.get(name, 0.0) for values in run.history] for name in names}
-    metrics = {"data": str(data.check_dataset(run.dataset)), "results": run.results, "history": history}
-    metrics |= {"arguments": settings, "command": sys.argv[1:]}
+    metrics = {"results": run.results, "history": history, "arguments": settings, "command": sys.argv[1:]}
     (run.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
     with (run.output / "log.csv").open("w", newline="") as file:
         rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
@@ -166,14 +165,15 @@ def report(run, settings):
         for name in run.results["0"]
         for key in ("rank-1", "mAP")
     }
-    losses = {name: values for name, values in history.items() if name != "lr"}
-    figure = visualization.plot_curves({"loss terms": losses, "unseen identities (%)": measured}, smoothing=20)
-    figure.savefig(run.output / "curves.png", dpi=110)
+    panels = {"loss terms": {n: v for n, v in history.items() if n != "lr"}, "unseen identities (%)": measured}
+    visualization.plot_curves(panels, smoothing=20).savefig(run.output / "curves.png", dpi=110)
     rows = {
         f"{stage}, {name}": evaluation.RetrievalResult.from_dict(result)
         for stage, i in {"untrained": "0", "trained": [*run.results][-1]}.items()
         for name, result in run.results[i].items()
     }
+    about = {"fingerprint": settings["data"], "counts": run.dataset.counts(), "settings": settings, "command": sys.argv}
+    (run.output / "run.json").write_text(json.dumps(evaluation.describe_run(rows, **about), indent=1))
     people = len({record.identity for record in run.dataset.test_visible})
     print(f"\n{evaluation.format_results(rows)}\n{people} unseen identities: rank-1 by chance is {100 / people:.1f} %.")
     print(f"{run.output} holds {', '.join(sorted(path.name for path in run.output.glob('[!.]*')))}.")

@@ -328,6 +328,31 @@ def test_evaluate_follows_the_identities_of_your_own_people(vireid_, here, embed
     assert ours == pytest.approx({name: mean for name, (mean, _) in theirs.items()})
 
 
+def test_compare_names_the_first_difference_and_refuses_other_protocols(vireid_, here, tmp_path):
+    words = ["evaluate", "network", "--root", "people"]
+    for name, options in {"a": [], "b": ["--batch-size", "4"], "c": ["--distance", "euclidean"]}.items():
+        assert vireid_(*words, *options, "-o", tmp_path / f"{name}.json")[0] == 0
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["data"]["fingerprint"] == create_dataset("sysu", here / "people").fingerprint()
+    assert record["settings"]["batch_size"] == 128
+    files = [tmp_path / f"{name}.json" for name in "abc"]
+    code, output, _ = vireid_("compare", *files[:2])
+    assert (code, output.splitlines()[0]) == (0, "first difference: settings.batch_size: 128, 4")
+    assert vireid_("compare", files[0], files[0])[1] == "no difference\n"
+    assert json.loads(vireid_("compare", *files[:2], "--json")[1])[0] == "settings.batch_size: 128, 4"
+    code, table, _ = vireid_("compare", "--table", *files[:2])
+    assert code == 0
+    assert table.count("all search") == 2
+    code, _, error = vireid_("compare", "--table", *files)
+    assert code == 1
+    assert "must have the data and protocols of" in error
+    code, _, error = vireid_("compare", files[0])
+    assert (code, error) == (2, "vireid compare: RUN must be two unless --table is given, got 1.\n")
+    (tmp_path / "broken.json").write_text("{")
+    code, _, error = vireid_("compare", files[0], tmp_path / "broken.json")
+    assert error.startswith("vireid compare: RUN must be folders or files of run.json, got ")
+
+
 def read(path):
     with safe_open(path, "pt") as file:
         return file.get_tensor("embeddings"), json.loads(file.get_tensor("names").numpy().tobytes()), file.metadata()

@@ -129,7 +129,13 @@ def test_training_writes_everything(trained):
     assert [row[0] for row in log[1:]] == ["1"] * (iterations // 2) + ["2"] * (iterations // 2)
     assert [float(row[2]) for row in log[1:]] == metrics["history"]["total"]
     assert re.search(r"fingerprint of the data: (\w+)", done.stdout)[1] == metrics["arguments"]["data"]
-    assert metrics["data"] in done.stdout
+    record = json.loads((folder / "first" / "run.json").read_text())
+    assert record["data"]["fingerprint"] == metrics["arguments"]["data"]
+    printed = dict(re.findall(r"^(training .*?|test .*?) {2,}(\d+)", done.stdout, re.MULTILINE))
+    assert printed.items() <= {name: str(count) for name, count in record["data"]["counts"].items()}.items()
+    assert {"training identities", "test visible images"} <= printed.keys()
+    assert record["results"]["trained, all search"] == metrics["results"][str(iterations)]["all search"]
+    assert record["settings"]["seed"] == "0"
     with Image.open(folder / "first" / "curves.png") as image:
         assert min(image.size) > 300
         assert len(image.convert("L").getcolors()) > 50  # not blank

@@ -1,4 +1,4 @@
-"""The command line: ``vireid check | synthesize | evaluate | embed | search | calibrate | export``.
+"""The command line: ``vireid check | synthesize | evaluate | compare | embed | search | calibrate | export``.
 
 Each command is a few calls of public functions. Nothing here imports torch before a command runs, so that help and
 mistyped options are answered at once. Exit codes: 0 done, 1 unusable data, 2 wrong usage, 130 interrupted.
@@ -123,6 +123,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     else:
         titles = dict.fromkeys(result.protocol for result in results.values())
         print(*titles, vireid.evaluation.format_results(results), sep="\n")
+    if args.output:
+        about: dict[str, Any] = {"fingerprint": dataset.fingerprint(), "counts": dataset.counts()}
+        settings = {name: value for name, value in vars(args).items() if name not in {"run", "parser", "command"}}
+        record = vireid.evaluation.describe_run(results, **about, settings=settings, command=sys.argv)
+        args.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
     if args.picture:
         protocol, images = next(iter(protocols.values())), dataset.test_images()
         ranking = protocol.rank(visible, infrared)
@@ -131,6 +136,28 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
         gallery: Any = images[ranking.gallery_modality]
         _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, queries, gallery))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """Name the differences of two runs, or print the table of runs that may be compared."""
+    paths = [Path(name, "run.json") if Path(name).is_dir() else Path(name) for name in args.runs]
+    runs = []
+    for path in paths:
+        try:
+            runs.append(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"runs must be folders or files of run.json, got {str(path)!r}: {error}.") from error
+    if args.table:
+        print(vireid.evaluation.format_runs(dict(zip(args.runs, runs, strict=True))))
+        return 0
+    if len(runs) != 2:
+        args.parser.error(f"RUN must be two unless --table is given, got {len(runs)}")
+    differences = vireid.evaluation.compare_runs(*runs)
+    if args.json:
+        print(json.dumps(differences, indent=1))
+    else:
+        print(f"first difference: {differences[0]}" if differences else "no difference", *differences[1:], sep="\n")
     return 0
 
 
@@ -580,7 +607,15 @@ def _add_evaluate(command: _Parser) -> None:
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
     add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
     _add_embedding(command)
+    add("-o", "--output", type=_file(".json"), metavar="FILE", help="record of the run for vireid compare (.json)")
     _add_picture(command, "--picture", "picture of the ranking lists of the first protocol")
+    _add_json(command)
+
+
+def _add_compare(command: _Parser) -> None:
+    add = command.add_argument
+    add("runs", metavar="RUN", nargs="+", help="run.json of train.py, evaluate.py or vireid evaluate, or its folder")
+    add("--table", action="store_true", help="print a table of the results; runs of other protocols are refused")
     _add_json(command)
 
 
@@ -739,6 +774,14 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
         """
   vireid evaluate mun --root SYSU-MM01 --gallery official --flip mean
   vireid evaluate mun --root RegDB --trial 3 --trained-on 3 --json > trial-3.json""",
+    ),
+    "compare": (
+        _compare,
+        _add_compare,
+        "name the first difference of two runs",
+        """
+  vireid compare runs/train runs/again
+  vireid compare --table runs/b runs/mun""",
     ),
     "embed": (
         _embed,
