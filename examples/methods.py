@@ -183,7 +183,7 @@ PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
     | {"warm_up": 1, "decay_at": (4, 6), "weight_decay": 0.01, "evaluate_every": 3},
     "pretrained": {"backbone": "lite0", "image_size": (96, 48), "epochs": 8, "lr": 2e-3, "backbone_lr_factor": 0.25}
-    | {"warm_up": 1, "decay_at": (6, 7), "weight_decay": 0.01, "evaluate_every": 4, "pretrained": True},
+    | {"warm_up": 1, "decay_at": (6,), "weight_decay": 0.01, "evaluate_every": 4, "pretrained": True},
     "paper": {"backbone": "resnet50", "image_size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
     | {"warm_up": 15, "decay_at": (30, 60), "weight_decay": 0.01, "evaluate_every": 10},
 }
