@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.fake_cuda import run_on_fake_cuda
-from vireid.models import NonLocalBlock, TwoStreamBackbone, create_backbone
+from vireid.models import ModalityAlleviation, NonLocalBlock, TwoStreamBackbone, create_backbone
 
 SMALL = {"image_size": (96, 48)}
 
@@ -160,6 +160,8 @@ def test_trunk_cannot_end_elsewhere():
         {"non_local": True},
         {"non_local": {4: 1}},
         {"last_module": "third", "non_local": {2: 1}},
+        {"style_gates": 2, "non_local": {4: 1}},
+        {"last_module": "third", "style_gates": 1, "single_stream": True},
     ],
 )
 @pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "edgenext_xx_small"])
@@ -224,6 +226,56 @@ def test_non_local_blocks_in_other_families(name):
     torch.testing.assert_close(unchanged, expected)
     backbone.train()(images, images)[0].sum().backward()
     assert blocks[0].value.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("test_resnet", ["network.layer3.1", "network.layer4.1"]),
+        ("test_convnext", ["network.stages.2.1", "network.stages.3.1"]),
+        ("swin_tiny_patch4_window7_224", ["1.network.layers.2.2", "1.network.layers.3.2"]),  # maps b h w c
+    ],
+)
+def test_style_gates_end_the_last_stages(name, places):
+    torch.manual_seed(0)
+    plain = create_backbone(name, image_size=(96, 64)).eval()
+    torch.manual_seed(0)
+    backbone = create_backbone(name, image_size=(96, 64), style_gates=2).eval()
+    gates = {key: module for key, module in backbone.named_modules() if isinstance(module, ModalityAlleviation)}
+    assert list(gates) == [f"shared_stages.{place}" for place in places]
+    images = torch.rand(2, 3, 96, 64)
+    maps = []
+    for gate in gates.values():
+        gate.register_forward_hook(lambda _module, inputs, _output: maps.append(inputs[0]))
+        gate.register_forward_hook(lambda _module, inputs, _output: inputs[0])  # the network without gates
+    torch.testing.assert_close(backbone(images, images)[0], plain(images, images)[0])
+    assert [gate.channels for gate in gates.values()] == [feature_map.shape[1] for feature_map in maps]
+
+
+def test_style_gates_of_a_shorter_trunk():
+    backbone = create_backbone("resnet18", style_gates=2, last_module="layer4.0", **SMALL)
+    gates = [key for key, module in backbone.named_modules() if isinstance(module, ModalityAlleviation)]
+    assert gates == ["shared_stages.layer2.1", "shared_stages.layer3.1"]
+
+
+def test_single_stream_normalises_both_modalities_as_one_batch():
+    torch.manual_seed(0)
+    backbone = create_backbone("test_resnet", single_stream=True, **SMALL)
+    torch.manual_seed(0)
+    two = create_backbone("test_resnet", **SMALL)
+    assert backbone.visible_stages is backbone.infrared_stages
+    assert len([*backbone.parameters()]) == len({*dict(two.named_parameters())} - _names(two.infrared_stages))
+    visible, infrared = torch.rand(3, 3, 96, 48), torch.rand(2, 3, 96, 48) + 1
+    expected = two.visible_stages(torch.cat([visible, infrared]))
+    maps = backbone.first_maps(visible, infrared)
+    torch.testing.assert_close(torch.cat(maps), expected, rtol=0, atol=0)
+    whole = torch.cat(backbone(visible, infrared))
+    torch.testing.assert_close(whole, two.shared_stages(expected), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(backbone.first_stages(infrared, "infrared"), maps[1])
+
+
+def _names(module):
+    return {f"infrared_stages.{name}" for name, _ in module.named_parameters()}
 
 
 def test_transformer_is_the_same_after_any_block_without_prefix_tokens(monkeypatch, tmp_path):
@@ -420,6 +472,12 @@ def test_pretrained_when_the_download_fails(monkeypatch):
             ValueError,
             "non_local must be False for test_vit, whose blocks do no",
         ),
+        ({"style_gates": 5}, ValueError, "style_gates must be at most 4, the stages of test_resnet, got 5"),
+        (
+            {"name": "test_vit", "style_gates": 1},
+            ValueError,
+            "style_gates must be 0 for test_vit, whose stages do not return maps, got 1",
+        ),
         ({"image_size": (0, 48)}, ValueError, r"image_size\[0\] must be an integer of at least 16, got 0"),
         ({"image_size": (1, 1)}, ValueError, r"image_size\[0\] must be an integer of at least 16, got 1"),
         ({"image_size": (96, 2000)}, ValueError, r"image_size must be at most 1024 pixels high and wide, got \(96, 20"),
@@ -446,3 +504,37 @@ def test_unknown_modality():
     backbone = create_backbone("test_resnet", **SMALL)
     with pytest.raises(ValueError, match="modality must be one of 'visible', 'infrared', got 'infared'. Did you mean"):
         backbone.first_stages(torch.rand(1, 3, 96, 48), "infared")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "efficientnet_lite0"])
+def test_zero_padding_is_a_convolution_of_two_channels_of_which_one_is_zero(name):
+    torch.manual_seed(0)
+    backbone = create_backbone(name, modality_specific_stages="zero-padding", **SMALL).eval()
+    torch.manual_seed(0)
+    plain = create_backbone(name, modality_specific_stages=0, **SMALL).eval()
+    visible, infrared = torch.rand(2, 3, 1, *SMALL["image_size"]).expand(-1, -1, 3, -1, -1)  # gray images
+    for mine, expected in zip(backbone(visible, infrared), plain(visible, infrared)):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)  # with equal streams, the network itself
+    streams = [backbone.visible_stages, backbone.infrared_stages]
+    kernels = [stage.convolution.weight for stage in streams]
+    assert [len([*stage.parameters()]) for stage in streams] == [1, 1]
+    for kernel in kernels:
+        torch.nn.init.normal_(kernel)
+    convolution = streams[0].convolution
+    options = {"stride": convolution.stride, "padding": convolution.padding}
+    colour = torch.rand(3, 3, *SMALL["image_size"])
+    gray = (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    for m, modality in enumerate(("visible", "infrared")):
+        padded = [torch.zeros_like(gray), torch.zeros_like(gray)]
+        padded[m] = gray
+        expected = torch.nn.functional.conv2d(torch.cat(padded, 1), torch.cat(kernels, 1), **options)
+        torch.testing.assert_close(backbone.first_stages(colour, modality), expected)
+    again = create_backbone(**backbone.config)
+    again.load_state_dict(backbone.state_dict())
+    assert torch.equal(again.eval()(visible, infrared)[1], backbone(visible, infrared)[1])
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_maxvit"])
+def test_zero_padding_needs_a_convolution_first(name):
+    with pytest.raises(ValueError, match=f"modality_specific_stages must be a number for {name}, whose first module"):
+        create_backbone(name, modality_specific_stages="zero-padding", **SMALL)

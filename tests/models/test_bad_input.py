@@ -21,6 +21,7 @@ from vireid.models import (
     IntraModalityLearner,
     MiddleModality,
     MixedModality,
+    ModalityAlleviation,
     NonLocalBlock,
     SyncreticModality,
     TwoStreamBackbone,
@@ -232,6 +233,12 @@ CASES = {
         NonLocalBlock, {"channels": 8}, channels=integer(least=1), inter_channels=integer(least=1)[1:]
     ),
     "NonLocalBlock.forward": case(NonLocalBlock(8), {}, feature_map=NO_MAP),
+    "ModalityAlleviation": case(
+        ModalityAlleviation, {"channels": 8}, channels=integer(least=1), reduction=integer(least=1)
+    ),
+    "ModalityAlleviation.forward": case(
+        ModalityAlleviation(8), {}, feature_map=[*NO_MAP, torch.rand(4, 8, 1, 1), torch.rand(4, 8, 0, 2)]
+    ),
     "AuxiliaryBatchNorm": case(AuxiliaryBatchNorm, {}, module=[None, *NO_MODULE]),
     "AuxiliaryBranch": case(
         AuxiliaryBranch,
@@ -277,6 +284,7 @@ CASES = {
         backbone.first_stages, embed, images=NO_IMAGES, modality=choice("infared", "auxiliary")
     ),
     "TwoStreamBackbone.forward": case(backbone, images, visible=NO_IMAGES, infrared=NO_IMAGES),
+    "TwoStreamBackbone.first_maps": case(backbone.first_maps, images, visible=NO_IMAGES, infrared=NO_IMAGES),
     "create_backbone": case(
         create_named_backbone,
         backbone=[*choice("resnet5O"), "resnet50.nonsense", "../resnet50"],
@@ -286,6 +294,8 @@ CASES = {
         last_stride=[value for value in integer(least=1, most=2) if value is not None],
         image_size=[*size(), (1, 1), (10**6, 10**6)],
         non_local=["yes", 1, 2.5, [2], {"a": 1}, {0: 1}, {2: 0}, {2: 1.5}, {None: 1}, {9: 1}, None],
+        style_gates=integer(least=0, most=4),
+        single_stream=flag(),
         last_module=["layer9", "", "layer1", "fc", 3, b"layer2", ["layer2"]],
     ),
     "TwoStreamEmbedder": case(

@@ -1,6 +1,7 @@
 """Networks: the modules of MUN, its assembly, and two-stream backbones."""
 
 from vireid.models.agw import create_agw
+from vireid.models.alleviation import ModalityAlleviation
 from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
 from vireid.models.auxiliary_branch import AuxiliaryBranch
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
@@ -36,6 +37,7 @@ __all__ = [
     "MUNOutput",
     "MiddleModality",
     "MixedModality",
+    "ModalityAlleviation",
     "NonLocalBlock",
     "ParityReport",
     "SyncreticModality",

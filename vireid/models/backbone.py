@@ -12,7 +12,7 @@ import copy
 import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from vireid._checks import check_choice, check_flags, check_image_batch, check_integer, check_size, check_type, require
 from vireid.modality import Modality
+from vireid.models.alleviation import ModalityAlleviation
 from vireid.models.non_local import NonLocalBlock
 
 
@@ -39,7 +40,7 @@ class TwoStreamBackbone(nn.Module):
 
     Args:
         first_stages: Module from images to maps, of which the infrared stream gets a copy, or a pair of modules
-            (visible, infrared). Each is called with images alone.
+            (visible, infrared). Each is called with images alone; one module given twice is a single stream.
         shared_stages: Module from the maps at the cut to the last maps.
         cut_channels: Number of channels c of the maps at the cut.
         out_channels: Number of channels d of the last maps.
@@ -96,11 +97,30 @@ class TwoStreamBackbone(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """Run each modality through its own stages, then both as one batch through the shared stages."""
-        check_image_batch("visible", visible)
-        check_image_batch("infrared", infrared)
-        maps = [self.first_stages(visible, Modality.VISIBLE), self.first_stages(infrared, Modality.INFRARED)]
+        maps = self.first_maps(visible, infrared)
         visible_map, infrared_map = self.shared_stages(torch.cat(maps)).split([len(visible), len(infrared)])
         return visible_map, infrared_map
+
+    def first_maps(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the maps at the cut of images of both modalities; a single stream takes both as one batch.
+
+        Args:
+            visible: Visible images.
+            infrared: Infrared images.
+
+        Shape:
+            b 3 H W, b' 3 H W -> b c h w, b' c h w.
+
+        Raises:
+            ValueError: if the images have another shape.
+            TypeError: if the images have the wrong type.
+        """
+        check_image_batch("visible", visible)
+        check_image_batch("infrared", infrared)
+        if self.visible_stages is not self.infrared_stages:
+            return self.first_stages(visible, Modality.VISIBLE), self.first_stages(infrared, Modality.INFRARED)
+        both: Tensor = self.visible_stages(torch.cat([visible, infrared]))  # whose batch statistics are joint
+        return both[: len(visible)], both[len(visible) :]
 
     def extra_repr(self) -> str:
         """Show the arguments of :func:`create_backbone`."""
@@ -116,6 +136,8 @@ def create_backbone(
     last_stride: Literal[1, 2] | None = None,
     image_size: tuple[int, int] = (288, 144),
     non_local: bool | Mapping[int, int] = False,
+    style_gates: int = 0,
+    single_stream: bool = False,
     last_module: str | None = None,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
@@ -137,6 +159,9 @@ def create_backbone(
         image_size: (height, width) of the images in pixels, from 16 to 1024.
         non_local: Whether to add :class:`NonLocalBlock` after the last two blocks of the second stage and the last
             three of the third, as AGW does; or a mapping from stages, counted from 1, to numbers of last blocks.
+        style_gates: Number of last stages that end in a :class:`ModalityAlleviation`; 2 in MPANet.
+        single_stream: Whether both modalities share the first stages as well, as in MPANet. The cut is then only the
+            place where a generator takes its maps.
         last_module: Name in the timm network of the last module to keep, such as ``"layer3"``: a shorter trunk is
             several times as fast on small images. By default all stages are kept.
 
@@ -161,6 +186,8 @@ def create_backbone(
     size = check_size("image_size", image_size, least=(16, 16))
     require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
+    gates = check_integer("style_gates", style_gates, least=0)
+    check_flags(single_stream=single_stream)
     check_type("last_module", last_module, (str, type(None)), "be a name")
     state = _find_weights(name, pretrained, checkpoint)
     network = _create_network(name, size, last_stride, pretrained, state)
@@ -174,14 +201,20 @@ def create_backbone(
         _insert_non_local(name, network, behind, image)
         if last_module is not None:
             last_map = _end_at(name, network, last_module, image)
+        if gates:
+            _insert_style_gates(name, network, gates, last_module, image)
+            last_map = _run(name, network, image) if last_module is None else _end_at(name, network, last_module, image)
         first, shared, cut_map, last_map = _split(name, network, stages, image, last_map, last_module=last_module)
-    backbone = TwoStreamBackbone(first, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
+    streams = (first, first) if single_stream else first
+    backbone = TwoStreamBackbone(streams, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
         "name": name,
         "modality_specific_stages": stages,
         "last_stride": stride,
         "image_size": list(size),
         "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
+        "style_gates": gates,
+        "single_stream": single_stream,
         "last_module": last_module,
     }
     if pretrained or checkpoint is not None:
@@ -451,13 +484,32 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
     """Add non-local blocks behind the last blocks of stages, or behind all of them where there are fewer."""
     if not behind:
         return
-    ends, blocks, maps = _stage_ends(network), [], {}
+    ends, blocks = _stage_ends(network), []
     for stage, number in behind.items():
         require(stage <= len(ends), "non_local", f"name stages of {name}, from 1 to {len(ends)}", behind)
         end = ends[stage - 1]
         inner = f"{end}.blocks" if isinstance(getattr(network.get_submodule(end), "blocks", None), nn.Module) else end
         children = [f"{inner}.{child}" for child, _ in network.get_submodule(inner).named_children()]
         blocks += children[-number:] or [end]
+    misfit = _insert_behind(name, network, blocks, image, NonLocalBlock)
+    require(misfit is None, "non_local", f"be False for {name}, whose blocks do not return maps", behind)
+
+
+def _insert_style_gates(name: str, network: Any, gates: int, last_module: str | None, image: Tensor) -> None:
+    """Add a style gate behind each of the last stages that are kept."""
+    ends = _stage_ends(network)
+    if last_module is not None:
+        ends = [end for end in ends if end in {*_steps_before(network, last_module), last_module}]
+    require(gates <= len(ends), "style_gates", f"be at most {len(ends)}, the stages of {name}", gates)
+    misfit = _insert_behind(name, network, ends[-gates:], image, ModalityAlleviation)
+    require(misfit is None, "style_gates", f"be 0 for {name}, whose stages do not return maps", gates)
+
+
+def _insert_behind(
+    name: str, network: Any, blocks: Sequence[str], image: Tensor, create: Callable[[int], nn.Module]
+) -> str | None:
+    """Add a module of maps, made from their channels, behind modules of a network; return one that returns no map."""
+    maps: dict[nn.Module, Any] = {}
 
     def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
         maps[module] = output
@@ -468,14 +520,15 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
         hook.remove()
     for block in blocks:
         module = network.get_submodule(block)
-        feature_map: Any = maps.get(module)
-        is_map = isinstance(feature_map, Tensor) and feature_map.ndim == 4
-        require(is_map, "non_local", f"be False for {name}, whose blocks do not return maps", behind)
+        feature_map = maps.get(module)
+        if not isinstance(feature_map, Tensor) or feature_map.ndim != 4:
+            return block
         last = _is_channels_last(feature_map, image)
-        added: list[nn.Module] = [NonLocalBlock(feature_map.shape[3 if last else 1]).eval()]
+        added: list[nn.Module] = [create(feature_map.shape[3 if last else 1]).eval()]
         if last:
             added = [Rearrange(_TO_FIRST), *added, Rearrange(_TO_LAST)]
         _replace(network, block, nn.Sequential(module, *added))
+    return None
 
 
 def _end_at(name: str, network: Any, last_module: str, image: Tensor) -> Tensor:

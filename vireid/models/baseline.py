@@ -101,8 +101,7 @@ class TwoStreamBaseline(nn.Module):
         self.embedder.check_images("infrared", infrared)
         if self.auxiliary_branch is not None:
             check_views("infrared", infrared, "visible", visible)
-        visible_map = self.embedder.backbone.first_stages(visible, Modality.VISIBLE)
-        infrared_map = self.embedder.backbone.first_stages(infrared, Modality.INFRARED)
+        visible_map, infrared_map = self.embedder.backbone.first_maps(visible, infrared)
         z = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
         sizes = [len(visible), len(infrared)]
         z_visible, z_infrared = z.split(sizes)

@@ -123,8 +123,7 @@ class MUN(nn.Module):
     def forward(self, visible: Tensor, infrared: Tensor) -> MUNOutput:
         """Compute the training output for pairs of images; index j of both batches shows the same identity."""
         check_pairs(self.embedder, visible, infrared)
-        visible_map = self.embedder.backbone.first_stages(visible, Modality.VISIBLE)  # F^v
-        infrared_map = self.embedder.backbone.first_stages(infrared, Modality.INFRARED)  # F^r
+        visible_map, infrared_map = self.embedder.backbone.first_maps(visible, infrared)  # F^v, F^r
         auxiliary_map = self.generator(visible_map, infrared_map)  # F^a, Eq. 1-9
         return self.forward_maps(visible_map, infrared_map, auxiliary_map)
 
