@@ -35,9 +35,11 @@ class Method(NamedTuple):
     slow: str = r"\.backbone\."
     """Regular expression of the names of the weights that learn at --backbone-lr-factor."""
     needs_pairs: bool = True
-    """Whether visible and infrared images come in pairs of one person: such a method cannot take CAJ's two views."""
+    """Whether visible and infrared images come in pairs of one person: such a method cannot take several views of an image."""
     needs_sizes: bool = True
     """Whether the loss is made from embedding_dim, batch_size= and iterations=, or from nothing."""
+    needs_views: bool = False
+    """Whether the loss compares several views of each visible image, which the recipe has to make."""
     takes_auxiliary: bool = True
     """Whether --auxiliary can add MUN's generator: not where a third modality is there already."""
 
@@ -129,6 +131,27 @@ def agw_loss_with_auxiliary():
     )
 
 
+def caj_loss():
+    """AGW's losses with CAJ's squared triplet."""
+    return vireid.losses.BaselineLoss(triplet=vireid.losses.WeightedRegularizedTripletLoss(squared=True))
+
+
+def caj_plus_loss():
+    """CAJ's losses, and the cross entropy of the weak view's predictions under those of the strong one."""
+    return vireid.losses.ConsistentViewsLoss(caj_loss(), vireid.losses.ViewCrossEntropyLoss())
+
+
+def cil_loss():
+    """AGW's losses on the clean views, and the divergence of the predictions for all three."""
+    consistency = vireid.losses.JensenShannonLoss()
+    return vireid.losses.ConsistentViewsLoss(agw_loss(), consistency, weight=6, first_view_only=True)
+
+
+def identity_loss():
+    """The identity loss alone."""
+    return vireid.losses.BaselineLoss()
+
+
 def hct_loss():
     """The identity loss and the hetero-center triplet loss."""
     return vireid.losses.BaselineLoss(label_smoothing=0.1, center_triplet=vireid.losses.HeteroCenterTripletLoss())
@@ -173,11 +196,25 @@ METHODS = {
         mun(stages=0, non_local=True, shared_classifier=True), agw_loss_with_auxiliary, "agw", needs_sizes=False
     ),
     "agw+j": Method(AGW, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
+    "agw+rle": Method(AGW, agw_loss, "rle", needs_pairs=False, needs_sizes=False),
+    "caj": Method(AGW, caj_loss, "caj", needs_pairs=False, needs_sizes=False),
+    "caj+": Method(AGW, caj_plus_loss, "caj+", needs_pairs=False, needs_sizes=False, needs_views=True),
+    "cil": Method(AGW, cil_loss, "cil", needs_pairs=False, needs_sizes=False, needs_views=True),
+    "cil-literal": Method(AGW, cil_loss, "cil-literal", needs_pairs=False, needs_sizes=False, needs_views=True),
+    "zero-padding": Method(
+        baseline(stages="zero-padding", shared_classifier=True),
+        identity_loss,
+        "agw",
+        needs_pairs=False,
+        needs_sizes=False,
+    ),
     "hct": Method(baseline(shared_classifier=True), hct_loss, "agw", needs_pairs=False, needs_sizes=False),
     "mmd-reid": Method(
         baseline(stages=2, shared_classifier=True), mmd_reid_loss, "agw", needs_pairs=False, needs_sizes=False
     ),
 }
+
+RECIPES = {"mun": 1, "agw": 1, "rle": 1, "caj": 2, "caj+": 2, "cil": 3, "cil-literal": 3}  # views of a visible image
 
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
@@ -207,7 +244,7 @@ def parse_arguments(description, arguments=None):
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
     starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
     add("--auxiliary", **starts, help="add MUN's generator and L_idc to it; its start: random, or inputs if pretrained")
-    add("--recipe", choices=("mun", "agw", "caj"), help="of the augmentation; by default that of the method")
+    add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
     add("--preset", choices=PRESETS, default="laptop", help="values of the options that follow (%(default)s)")
@@ -236,8 +273,7 @@ def parse_arguments(description, arguments=None):
     if args.trial and args.dataset != "regdb":
         parser.error(f"--trial must be left out for {args.dataset}, which has no trials, got {args.trial}.")
     args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
-    if args.recipe == "caj" and METHODS[args.method].needs_pairs:
-        parser.error(f"--recipe must be mun or agw for {args.method}, which needs pairs: caj has two views an image.")
+    require_views(parser, args)
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
     libraries = {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}
@@ -260,6 +296,17 @@ def rate_factor(args, length):
         return warm if warm < 1 else 0.01 + 0.99 * (1 + math.cos(math.pi * i / (args.epochs * length))) / 2
 
     return factor
+
+
+def require_views(parser, args):
+    """Require as many views of a visible image as the method takes."""
+    method, several = METHODS[args.method], RECIPES[args.recipe] > 1
+    fitting = ", ".join(recipe for recipe, views in RECIPES.items() if (views > 1) == method.needs_views)
+    if several and method.needs_pairs:
+        reason = f"which needs pairs: {args.recipe} has several views an image"
+        parser.error(f"--recipe must be one of {fitting} for {args.method}, {reason}.")
+    if not several and method.needs_views:
+        parser.error(f"--recipe must be one of {fitting} for {args.method}, which compares views of an image.")
 
 
 def add_own_data(parser):

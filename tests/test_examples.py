@@ -480,7 +480,11 @@ def parsed(*arguments):
         (["--epoch", "2"], "unrecognized arguments: --epoch 2"),
         (["--dataset", "regdb", "--trial", "11"], "argument --trial: invalid choice: '11' (choose from"),
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
-        (["--recipe", "caj"], "--recipe must be mun or agw for mun, which needs pairs: caj has two views an image."),
+        (
+            ["--recipe", "caj"],
+            "--recipe must be one of mun, agw, rle for mun, which needs pairs: caj has several views",
+        ),
+        (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
         (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
@@ -596,7 +600,7 @@ def test_every_method_takes_a_step(name):
     network = method.network(4, "test_resnet", pretrained=False, image_size=(64, 32))
     loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
     views = 1 if method.needs_pairs else 2
-    assert views == 2 or method.recipe != "caj"
+    assert views == 2 or module().RECIPES[method.recipe] == 1
     visible, infrared = torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32)
     total, terms = loss(network(visible, infrared), torch.tensor([0, 0, 3, 3]))
     assert total.isfinite()
@@ -617,6 +621,8 @@ TERMS = {
     "mmd-reid": {"identity", "center_triplet", "mmd"},
     "agw": {"identity", "triplet"},
     "agw+aux": {"identity", "triplet", "identity_consistency"},
+    "caj": {"identity", "triplet"},
+    "zero-padding": {"identity"},
 }
 
 

@@ -130,7 +130,7 @@ class TwoStreamBackbone(nn.Module):
 def create_backbone(
     name: str = "resnet50",
     *,
-    modality_specific_stages: int = 1,
+    modality_specific_stages: int | Literal["zero-padding"] = 1,
     pretrained: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     last_stride: Literal[1, 2] | None = None,
@@ -149,7 +149,8 @@ def create_backbone(
         modality_specific_stages: Number of stages that each modality has of its own after the stem. MUN's 1 is the stem
             and layer1 of a ResNet (A1 in the paper notes); AGW's 0 is the stem alone. The stem ends where the first
             stage of stride 4 begins. For a plain vision transformer it is the number of blocks; its class and register
-            tokens join at the cut.
+            tokens join at the cut. ``"zero-padding"`` leaves each modality its first convolution alone, which sees gray
+            images: padding them with a channel of zeros for the other modality comes to the same.
         pretrained: Whether to load timm's weights from the Hugging Face hub. Without a connection, weights in the hub's
             cache are used.
         checkpoint: Path of a local weights file to load instead. Nothing in it is executed.
@@ -179,7 +180,8 @@ def create_backbone(
     require(isinstance(name, str), "backbone", "be a name", name, error=TypeError)
     check_choice("backbone", name.partition(".")[0], timm.list_models(), "be a timm model")
     require("." not in name or timm.is_model_pretrained(name), "backbone", "have a tag that timm knows", name)
-    stages = check_integer("modality_specific_stages", modality_specific_stages, least=0)
+    zero_padding = isinstance(modality_specific_stages, str) and modality_specific_stages == "zero-padding"
+    stages = 0 if zero_padding else check_integer("modality_specific_stages", modality_specific_stages, least=0)
     check_flags(pretrained=pretrained)
     if last_stride is not None:
         check_integer("last_stride", last_stride, least=1, most=2)
@@ -205,11 +207,13 @@ def create_backbone(
             _insert_style_gates(name, network, gates, last_module, image)
             last_map = _run(name, network, image) if last_module is None else _end_at(name, network, last_module, image)
         first, shared, cut_map, last_map = _split(name, network, stages, image, last_map, last_module=last_module)
+        if zero_padding:
+            first, shared, cut_map = _keep_first_convolution(name, first, shared, image)
     streams = (first, first) if single_stream else first
     backbone = TwoStreamBackbone(streams, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
         "name": name,
-        "modality_specific_stages": stages,
+        "modality_specific_stages": "zero-padding" if zero_padding else stages,
         "last_stride": stride,
         "image_size": list(size),
         "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
@@ -608,6 +612,37 @@ def _split_tokens(network: Any, stages: int, image: Tensor, expected: Tensor) ->
     start = network.forward_features(image)[:, :prefix].clone()
     shared = _RemainingTokens(start, blocks[stages:], norm, rope)
     return _FirstTokens(network, blocks[:stages]), shared, _to_map(expected[:, prefix:], *network.patch_embed.grid_size)
+
+
+class _GrayConvolution(nn.Module):
+    """A convolution of three channels on gray images, by the sum of its kernels; gray is of the normalised values."""
+
+    weights: Tensor
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = copy.deepcopy(convolution)
+        self.convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
+        self.convolution.in_channels = 1
+        self.register_buffer("weights", torch.tensor([0.299, 0.587, 0.114])[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        feature_map: Tensor = self.convolution((images * self.weights).sum(1, keepdim=True))
+        return feature_map
+
+
+def _keep_first_convolution(
+    name: str, first: nn.Module, shared: nn.Module, image: Tensor
+) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Share all but the first convolution, and let it see gray images; also return the map behind it."""
+    steps = [*first.children()]
+    while isinstance(steps[0], nn.Sequential):
+        steps[:1] = steps[0].children()
+    convolution: Any = steps[0]
+    rule = f"be a number for {name}, whose first module is not a convolution"
+    require(isinstance(convolution, nn.Conv2d), "modality_specific_stages", rule, "zero-padding")
+    own = _GrayConvolution(convolution)
+    return own, nn.Sequential(*steps[1:], shared), own(image)
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
