@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import safetensors.torch
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from vireid._checks import check_type, require
 
@@ -152,6 +153,16 @@ def load_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     require(isinstance(values, dict), "path", "be a JSON file of a dictionary", f"{path}, {type(values).__name__}")
     values.pop(CHECKSUM, None)
     return values  # type: ignore[no-any-return]
+
+
+def digest_weights(network: nn.Module) -> str:
+    """Return 16 characters that tell the weights and buffers of a network, on any device and whatever wraps it."""
+    digest = hashlib.sha256()
+    for values in network.state_dict().values():  # without names, which wrappers extend
+        if isinstance(values, Tensor):
+            digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import math
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import det_curve, roc_curve
 
+from vireid import TwoStreamEmbedder, create_backbone
 from vireid.evaluation import (
     Calibration,
     EmbeddingSet,
@@ -15,8 +18,10 @@ from vireid.evaluation import (
     calibration,
     compare_pairs,
     compute_error_rates,
+    extract_embeddings,
     pairs,
 )
+from vireid.models import TwoStreamBaseline
 
 
 def people(seed, number=30, images=4, dim=8, shift=0.4, first=0):
@@ -276,10 +281,10 @@ def test_damaged_files_are_refused(result, tmp_path):
     file.write_text(file.read_text().replace('"people": 30', '"people": 31'))
     with pytest.raises(ValueError, match="path must be an undamaged file"):
         Calibration.load(file)
-    good = {"vireid": "Calibration", "version": 1, **dataclasses.asdict(result)}
+    good = {"vireid": "Calibration", "version": 2, **dataclasses.asdict(result)}
     assert Calibration.load(write(file, good)) == result
     for changes in (
-        {"version": 2},
+        {"version": 1},
         {"vireid": "GalleryIndex"},
         {"threshold": "0.3"},
         {"threshold": None},
@@ -287,6 +292,7 @@ def test_damaged_files_are_refused(result, tmp_path):
         {"people": 2.5},
         {"people": True},
         {"distance": 3},
+        {"network": None},
         {"false_accept_interval": [0.1]},
         {"false_accept_interval": 0.1},
         {"further": 1},
@@ -294,8 +300,62 @@ def test_damaged_files_are_refused(result, tmp_path):
         with pytest.raises(ValueError, match="^path must "):
             Calibration.load(write(file, {**good, **changes}))
     del good["threshold"]
-    with pytest.raises(ValueError, match="path must be a file with the entries"):
+    with pytest.raises(ValueError, match="path must have the entries"):
         Calibration.load(write(file, good))
+    with pytest.raises(ValueError, match="path must be a file of Calibration.save, got .* Calibrate again."):
+        Calibration.load(write(file, {**good, "version": 1}))
+
+
+def test_comes_back_from_the_dictionary_of_an_exported_file(result):
+    values = json.loads(json.dumps(dataclasses.asdict(result)))
+    assert Calibration.from_dict(values) == Calibration.from_dict(dataclasses.asdict(result)) == result
+    del values["network"]
+    with pytest.raises(ValueError, match="^values must have the entries"):
+        Calibration.from_dict(values)
+
+
+def test_carries_the_network_and_refuses_another():
+    torch.manual_seed(0)
+    network, other = (TwoStreamEmbedder(create_backbone("test_resnet", image_size=(32, 16))) for _ in range(2))
+    images = [(torch.rand(3, 32, 16), i // 2, 0) for i in range(10)]
+    plain, flipped = (extract_embeddings(network, images, "infrared", flip=flip) for flip in ("none", "mean"))
+    pooled = extract_embeddings(partial(network.embed, feature="pooled"), images, "infrared")
+    foreign = extract_embeddings(other, images, "infrared")
+    assert plain.network == flipped.network == pooled.network != foreign.network
+    assert len(plain.network) == 16
+    result = calibrate(plain, false_accept_rate=0.3)
+    assert (result.network, result.feature) == (plain.network, "TwoStreamEmbedder.embed")
+    assert calibrate(foreign, false_accept_rate=0.3).network == foreign.network
+
+    model = TwoStreamBaseline(3, network)  # a network that has the same embedder, under another name
+    same = extract_embeddings(model, images, "infrared")
+    result.check("calibration")
+    for images_of in (plain, same, plain._replace(network="")):
+        options = {"modalities": ["infrared"], "distance": "cosine"}
+        result.check("calibration", network=images_of.network, feature=images_of.feature, **options)
+    remedy = "Calibrate it again"
+    for wrong, message in (
+        ({"network": foreign.network}, f"calibration must be of the network with the weights '{foreign.network}', got "
+         f"'{plain.network}'. {remedy}"),
+        ({"feature": flipped.feature}, "be of embeddings made by 'TwoStreamEmbedder.embed, flip mean', got 'Two"),
+        ({"feature": pooled.feature}, "be of embeddings made by 'TwoStreamEmbedder.embed, feature pooled', got 'Two"),
+        ({"distance": "euclidean"}, "be for the distance 'euclidean', got 'cosine'"),
+        ({"modalities": ["visible", "infrared"]}, "be for images that are 'infrared and visible', got 'infrared'"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            result.check("calibration", **wrong)
+    with pytest.raises(ValueError, match="gallery.network must be that of query, "):
+        calibrate(plain, foreign._replace(modality="visible"), false_accept_rate=0.3)
+
+
+def test_says_plainly_that_a_threshold_is_useless():
+    rows = torch.rand(80, 16, generator=torch.Generator().manual_seed(0))  # no likeness of anybody
+    images = EmbeddingSet(rows, torch.arange(80) // 4, torch.zeros(80).long(), "visible")
+    with pytest.warns(UserWarning, match=r"rejects 100 % of the pairs of one person: .* finds hardly anybody"):
+        assert calibrate(images, false_accept_rate=0.001).false_reject_rate >= 0.95
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrate(*people(1), false_accept_rate=0.05)
 
 
 def write(file, values):

@@ -294,7 +294,7 @@ def test_any_function_embeds():
     for embed, name in [
         (model.embed, "Model.embed"),
         (lambda images, modality: 1 * model.embed(images, modality), "test_any_function_embeds.<locals>.<lambda>"),
-        (functools.partial(model.embed), "partial"),
+        (functools.partial(model.embed), "Model.embed"),
         (nn.DataParallel(Foreign()), "DataParallel"),
     ]:
         result = extract_embeddings(embed, images_of(5), "infrared")

@@ -7,6 +7,7 @@ import pickle
 import re
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import vireid
 from vireid import MUN, TwoStreamEmbedder, create_backbone
 from vireid._files import CHECKSUM, UNSEALED, write_file
 from vireid.data import create_test_transform
-from vireid.evaluation import LLCMProtocol, evaluate, extract_embeddings
+from vireid.evaluation import Calibration, LLCMProtocol, calibrate, evaluate, extract_embeddings
 from vireid.models import ExportedEmbedder, ParityReport, TwoStreamBackbone, check_export, export, load_exported
 
 SIZE = (64, 32)
@@ -255,6 +256,33 @@ def test_int8(embedder, files, tmp_path):
     assert load(report).metadata["calibration"] is None
 
 
+def test_a_calibration_must_be_of_the_network_that_is_exported(embedder, tmp_path):
+    images = [(image, i // 2, 0) for i, image in enumerate(torch.rand(16, 3, *SIZE))]
+    other = TwoStreamEmbedder(create_backbone("test_resnet", image_size=SIZE))
+    found = {
+        (name, flip, modality): calibrate(
+            extract_embeddings(network, images, modality, flip=flip), false_accept_rate=0.3
+        )
+        for name, network in {"own": embedder, "other": other}.items()
+        for flip in ("none", "mean")
+        for modality in ("visible", "infrared")
+    }
+    path = tmp_path / "infrared.pt2"
+    export(embedder, "infrared", path, calibration=found["own", "none", "infrared"])
+    file = load_exported(path, trusted=True)
+    assert Calibration.from_dict(file.metadata["calibration"]) == found["own", "none", "infrared"]
+    assert file.network == found["own", "none", "infrared"].network
+    assert extract_embeddings(file, [(pixels(1)[0], 0, 0)], "infrared").network == file.network
+    for (name, flip, modality), message in {
+        ("other", "none", "infrared"): f"be of the network with the weights '{file.network}', got '[0-9a-f]{{16}}'",
+        ("own", "mean", "infrared"): "be of embeddings without options, .*, got 'TwoStreamEmbedder.embed, flip mean'",
+        ("own", "none", "visible"): r"be for infrared images, got \['visible', 'visible'\]",
+    }.items():
+        with pytest.raises(ValueError, match=f"^calibration must {message}"):
+            export(embedder, "infrared", tmp_path / "x.pt2", calibration=asdict(found[name, flip, modality]))
+    assert not (tmp_path / "x.pt2").exists()
+
+
 def test_what_int8_needs(embedder, tmp_path):
     with pytest.raises(ValueError, match="precision must be 'float32' or 'float16' for a .pt2 file, got 'int8'"):
         export(embedder, "infrared", tmp_path / "x.pt2", precision="int8", images=pixels(2))
@@ -353,8 +381,12 @@ def test_reports_read_well(files):
     report = ParityReport(Path("x.onnx"), "infrared", "int8", 300, 0.0691, 0.989, 0.8725, 0.5)
     assert str(report) == (
         "x.onnx (int8) against PyTorch on 300 infrared images: largest difference 6.9e-02, "
-        "smallest cosine 0.989000, same rank-1 87.25%, same ranking 50.00%"
+        "smallest cosine 0.989000, same rank-1 87.25%, same ranking 50.00%. With int8, images of nearly equal "
+        "similarity change places somewhere in most rankings; rank-1 and the results of a protocol tell whether "
+        "that matters"
     )
+    exact = ParityReport(Path("x.onnx"), "infrared", "float32", 300, 1e-7, 1.0, 1.0, 1.0)
+    assert str(exact).endswith("same ranking 100.00%")
     assert repr(load(files["onnx"])).endswith("infrared.onnx', 'infrared', size=(64, 32))")
 
 

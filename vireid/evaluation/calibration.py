@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+import re
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +22,10 @@ from vireid.evaluation.metrics import Array, to_tensor
 from vireid.evaluation.pairs import Exclude, ImagePairs
 
 FILE = "calibration.json"
-_FORMAT = {"vireid": "Calibration", "version": 1}
+_FORMAT = {"vireid": "Calibration", "version": 2}
 _SPLITS = 500  # random halves of the people behind an interval
 _CHUNK = 2**20  # pairs of all splits counted at a time
+_USELESS = 0.95  # false rejects of a threshold with which a search finds hardly anybody
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Calibration:
         query: Modality of the one image of a pair.
         gallery: Modality of the other.
         distance: Distance that the threshold belongs to.
-        feature: Description of how the embeddings were made.
+        feature: Description of how the embeddings were made, such as from mirror images as well.
+        network: Digest of the weights of the network that made them, ``""`` if it is unknown.
         exclude: Pairs that were left out.
         people: Number of people.
         genuine_pairs: Number of pairs of one person.
@@ -54,6 +58,7 @@ class Calibration:
     gallery: str
     distance: str
     feature: str
+    network: str
     exclude: str
     people: int
     genuine_pairs: int
@@ -87,8 +92,58 @@ class Calibration:
         file = _file(path)
         values = load_json(file)
         found = {name: values.pop(name, None) for name in _FORMAT}
-        require(found == _FORMAT, "path", "be a file of Calibration.save", f"{file}, {found}")
-        return cls(**_check_values(values, file))
+        remedy = "Calibrate again." if found["vireid"] == _FORMAT["vireid"] else ""
+        require(found == _FORMAT, "path", "be a file of Calibration.save", f"{file}, {found}", remedy)
+        return cls(**_check_values("path", values, f"{file}, "))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """Make a calibration of the dictionary that the metadata of an exported file hold.
+
+        Args:
+            values: Fields of a calibration by name, as ``dataclasses.asdict`` returns them.
+
+        Raises:
+            ValueError: If a field is missing, unknown or of another type.
+            TypeError: If ``values`` is not a mapping.
+        """
+        check_type("values", values, Mapping, "map the fields of a calibration to their values")
+        return cls(**_check_values("values", values))
+
+    def check(
+        self,
+        argument: str,
+        *,
+        network: str = "",
+        feature: str = "",
+        modalities: Collection[str] = (),
+        distance: str = "",
+    ) -> None:
+        """Require that the threshold was measured with the network, on the embeddings and for the images of a search.
+
+        What is not known, here or in the calibration, is not compared. Nor is the class that a network is part of, so
+        that ``model``, ``model.embedder`` and an exported file may follow each other.
+
+        Args:
+            argument: Name of the calibration in errors.
+            network: Digest of the network, :attr:`EmbeddingSet.network`.
+            feature: Description of how the embeddings are made, :attr:`EmbeddingSet.feature`.
+            modalities: Modalities of the images that are compared, one or both.
+            distance: Distance by which they are compared.
+
+        Raises:
+            ValueError: If it was measured with something else; the error names both.
+        """
+        remedy = "Calibrate it again, with the network and the options that embed."
+        ours, theirs = sorted({self.query, self.gallery}), sorted(set(modalities))
+        for rule, own, other in (
+            ("of the network with the weights", self.network, network),
+            ("of embeddings made by", self.feature, feature),
+            ("for the distance", self.distance, distance),
+            ("for images that are", " and ".join(ours), " and ".join(theirs)),
+        ):
+            same = not own or not other or _without_class(own) == _without_class(other)
+            require(same, argument, f"be {rule} {other!r}", own, remedy)
 
     def __str__(self) -> str:
         low, high = (f"{100 * rate:.3g}" for rate in self.false_accept_interval)
@@ -116,6 +171,9 @@ def calibrate(
     Use images of people that the network was not trained on, as in its test set: distances of people that it knows are
     smaller, and the threshold then rejects nearly everybody else. Every pair of modalities needs a calibration of its
     own.
+
+    The embeddings say which network made them, and how; the calibration keeps both, and a search or an export with
+    another network is refused. A threshold that rejects 95 % of the pairs of one person or more gives a warning.
 
     The threshold lies halfway between the largest distance that the rate allows and the next larger one of two
     different people. Pairs share people, so there is much less evidence than pairs. The interval therefore resamples
@@ -175,16 +233,26 @@ def calibrate(
     threshold = (below[-1] + refused) / 2
     threshold = threshold if threshold < refused else below[-1]  # neighbours among the numbers
     low, high = (torch.quantile(rates, (1 + side) / 2).item() for side in (-confidence, confidence))
+    rejected = (genuine > threshold).double().mean().item()
+    if rejected >= _USELESS:
+        message = (
+            f"The threshold rejects {100 * rejected:.3g} % of the pairs of one person: a search with it finds hardly "
+        )
+        message += (
+            f"anybody. At a false-accept rate of {100 * rate:.3g} % this network does not tell these people apart."
+        )
+        warnings.warn(f"{message} Train it longer or on more people, or choose a larger rate.", stacklevel=2)
     return Calibration(
         threshold=float(threshold),
         false_accept_rate=rate,
         false_accept_interval=(low, high),
-        false_reject_rate=(genuine > threshold).double().mean().item(),
+        false_reject_rate=rejected,
         confidence=confidence,
         query=str(getattr(query.modality, "value", query.modality)),
         gallery=str(getattr(pairs.gallery.modality, "value", pairs.gallery.modality)),
         distance=distance,
         feature=query.feature,
+        network=query.network or pairs.gallery.network,
         exclude=exclude,
         people=pairs.people,
         genuine_pairs=len(genuine),
@@ -327,27 +395,31 @@ def _resample(pairs: ImagePairs, tail: _Tail, rate: float, halves: Tensor) -> Te
     return torch.cat(rates)
 
 
+def _without_class(feature: str) -> str:
+    return re.sub(r"^\w+(?=\.embed\b)", "", feature)
+
+
 def _file(path: str | os.PathLike[str]) -> Path:
     """The file of a folder, or the file itself."""
     check_type("path", path, (str, os.PathLike), "be a path")
     return Path(path) if Path(path).suffix == ".json" else Path(path, FILE)
 
 
-def _check_values(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _check_values(argument: str, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """Require the fields of a calibration, each of its type."""
     names = {field.name for field in fields(Calibration)}
-    require(values.keys() == names, "path", f"be a file with the entries {sorted(names)}", f"{file}, {sorted(values)}")
+    require(values.keys() == names, argument, f"have the entries {sorted(names)}", f"{place}{sorted(values)}")
     fits: dict[str, Callable[[Any], bool]] = {
         "float": _is_number,
         "int": lambda value: type(value) is int,
         "str": lambda value: isinstance(value, str),
         "tuple[float, float]": lambda value: (
-            isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+            isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
         ),
     }
     for field in fields(Calibration):
         value = values[field.name]
-        require(fits[str(field.type)](value), "path", f"have a {field.type} for {field.name!r}", f"{file}, {value!r}")
+        require(fits[str(field.type)](value), argument, f"have a {field.type} for {field.name!r}", f"{place}{value!r}")
     return {**values, "false_accept_interval": tuple(values["false_accept_interval"])}
 
 

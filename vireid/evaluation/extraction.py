@@ -27,6 +27,7 @@ from vireid._checks import (
     import_extra,
     require,
 )
+from vireid._files import digest_weights
 from vireid.evaluation.cache import EmbeddingCache, Part
 from vireid.evaluation.metrics import to_tensor
 from vireid.modality import Modality
@@ -42,6 +43,7 @@ class _Fields(NamedTuple):
     cameras: Tensor
     modality: Modality | str
     feature: str = "embedding"
+    network: str = ""
 
 
 class EmbeddingSet(_Fields):
@@ -55,6 +57,7 @@ class EmbeddingSet(_Fields):
         cameras: Integer camera of each image.
         modality: Modality of all the images.
         feature: Description of how the embeddings were made, which results repeat.
+        network: Digest of the weights of the network that made them, ``""`` if it is unknown.
 
     Shape:
         embeddings n d, identities n, cameras n.
@@ -66,18 +69,19 @@ class EmbeddingSet(_Fields):
 
     __slots__ = ()
 
-    def __new__(
+    def __new__(  # noqa: PLR0917  (the fields)
         cls,
         embeddings: Tensor | np.ndarray,
         identities: Tensor | np.ndarray,
         cameras: Tensor | np.ndarray,
         modality: Modality | str,
         feature: str = "embedding",
+        network: str = "",
     ) -> EmbeddingSet:
         """Convert arrays to tensors."""
         arrays = {"embeddings": embeddings, "identities": identities, "cameras": cameras}
         tensors = {name: to_tensor(name, x) if isinstance(x, np.ndarray) else x for name, x in arrays.items()}
-        return super().__new__(cls, **tensors, modality=modality, feature=feature)
+        return super().__new__(cls, **tensors, modality=modality, feature=feature, network=network)
 
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> EmbeddingSet:  # type: ignore[override]  # `_replace` comes through here
@@ -229,7 +233,7 @@ def extract_embeddings(
             parts.append(part)
     if bar is not None:
         bar.close()
-    return EmbeddingSet(*_concatenate(_gather(parts)), modality, feature)
+    return EmbeddingSet(*_concatenate(_gather(parts)), modality, feature, _digest(network))
 
 
 def _device(device: torch.device | str | None, network: Any) -> torch.device:
@@ -243,10 +247,23 @@ def _device(device: torch.device | str | None, network: Any) -> torch.device:
         raise ValueError(f"device must be a device of torch, got {device!r}: {error}.") from error
 
 
+def _digest(network: Any) -> str:
+    """The weights of a network, those of its embedder if it has one; what an exported file says; or nothing."""
+    network = getattr(network, "embedder", network)
+    if isinstance(network, nn.Module):
+        return digest_weights(network)
+    said = getattr(network, "network", "")
+    return said if isinstance(said, str) else ""
+
+
 def _describe(model: Any, flip: Flip, autocast: torch.dtype | None) -> str:
     """How the embeddings are made, for results."""
-    name = str(getattr(model, "__qualname__", type(model).__name__))
-    name += ".embed" if hasattr(model, "embed") else ""
+    function = model.func if isinstance(model, functools.partial) else model
+    name = str(getattr(function, "__qualname__", type(function).__name__))
+    name += ".embed" if hasattr(function, "embed") else ""
+    if isinstance(model, functools.partial):
+        plain = {option: value for option, value in model.keywords.items() if isinstance(value, (str, int, float))}
+        name += "".join(f", {option} {value}" for option, value in plain.items())
     name += "" if flip == "none" else f", flip {flip}"
     return name + ("" if autocast is None else f", {str(autocast).removeprefix('torch.')}")
 

@@ -93,6 +93,8 @@ class ImagePairs:
         check_embeddings("gallery.embeddings", self.gallery.embeddings, like=query.embeddings)
         rule = f"be that of query, {query.feature!r}"
         require(self.gallery.feature == query.feature, "gallery.feature", rule, self.gallery.feature)
+        same = not query.network or not self.gallery.network or query.network == self.gallery.network
+        require(same, "gallery.network", f"be that of query, {query.network!r}", self.gallery.network)
         self.distance, self.exclude = distance, exclude
         identities = torch.cat([query.identities, self.gallery.identities]).cpu()
         unique, number = torch.unique(identities, return_inverse=True)

@@ -13,9 +13,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -34,7 +36,7 @@ from vireid._checks import (
     import_extra,
     require,
 )
-from vireid._files import CHECKSUM, UNSEALED, check_file, write_file
+from vireid._files import CHECKSUM, UNSEALED, check_file, digest_weights, write_file
 from vireid.modality import Modality
 from vireid.models.embedder import TwoStreamEmbedder
 
@@ -99,11 +101,17 @@ class ParityReport:
     ranking_agreement: float
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"{self.path} ({self.precision}) against PyTorch on {self.images} {self.modality} images: "
             f"largest difference {self.largest_difference:.1e}, smallest cosine {self.smallest_cosine:.6f}, "
             f"same rank-1 {self.rank1_agreement:.2%}, same ranking {self.ranking_agreement:.2%}"
         )
+        if self.precision != "float32" and self.ranking_agreement < 1:
+            text += (
+                f". With {self.precision}, images of nearly equal similarity change places somewhere in most rankings; "
+                "rank-1 and the results of a protocol tell whether that matters"
+            )
+        return text
 
 
 class ExportedEmbedder:
@@ -115,7 +123,9 @@ class ExportedEmbedder:
     Attributes:
         path: Path of the file.
         metadata: Contents of the file's metadata: ``version`` of vireid, ``modality``, ``size``, ``embedding_dim``,
-            ``precision``, ``input`` in words, ``mean`` and ``std`` for information, and ``calibration`` (or None).
+            ``precision``, ``input`` in words, ``mean`` and ``std`` for information, ``network`` and ``calibration`` (or
+            None).
+        network: Digest of the weights that were exported, ``""`` if the file does not tell.
         modality: Modality of the images.
         size: (height, width) of the images in pixels.
         embedding_dim: Number of values d of an embedding.
@@ -133,6 +143,7 @@ class ExportedEmbedder:
         height, width = self.metadata["size"]
         self.size = (int(height), int(width))
         self.embedding_dim = int(self.metadata["embedding_dim"])
+        self.network = str(self.metadata.get("network", ""))
         self._run = run
         self._fingerprint = fingerprint
 
@@ -174,7 +185,7 @@ def export(
     path: str | os.PathLike[str],
     *,
     precision: Precision = "float32",
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Any = None,
     images: Any = None,
 ) -> ExportReport:
     """Write the network of one modality to a file, ``.onnx`` for ONNX or ``.pt2`` for torch.export.
@@ -189,13 +200,15 @@ def export(
         path: Path of the file, which ends in ``.onnx`` or ``.pt2``.
         precision: Type of numbers. ``"float16"`` halves the file and computes in it up to the pooling, which stays in
             float32. ``"int8"`` quantises convolutions and matrix products; ONNX only.
-        calibration: Dictionary to keep in the file's metadata, such as a threshold and its error rates.
+        calibration: :class:`vireid.evaluation.Calibration` of this network, or a dictionary, to keep in the file's
+            metadata. A ``network``, ``feature``, ``query`` and ``gallery`` in it must be those of the file.
         images: Training images of the modality, a few hundred, from which ``"int8"`` takes the ranges of activations: a
             sequence of uint8 images 3 h w of the network's size, or of tuples that begin with one.
 
     Raises:
-        ValueError: If there is no such modality, format or precision, an image has another shape or size, or the
-            network cannot be exported.
+        ValueError: If there is no such modality, format or precision, an image has another shape or size,
+            ``calibration`` is of another network, of mirror images or of the other modality, or the network cannot be
+            exported.
         TypeError: If an argument has the wrong type, an image is not uint8, or ``calibration`` holds something that
             JSON does not.
         ImportError: If onnx, onnxscript or onnxruntime is missing and ``path`` ends in ``.onnx``.
@@ -223,6 +236,11 @@ def export(
         images = list(_batches("images", images, size))
     else:
         require(images is None, "images", "be None unless precision is 'int8'", type(images).__name__)
+    network_digest = digest_weights(embedder)
+    calibration = _check_calibration(calibration, network_digest, stream)
+    if calibration is not None and quantized:
+        message = "The calibration is of float32 embeddings; an int8 file turns them, so its threshold is off."
+        warnings.warn(f"{message} Calibrate with the embeddings of the files.", stacklevel=2)
     metadata = {
         "version": sys.modules["vireid"].__version__,
         "modality": stream.value,
@@ -232,6 +250,7 @@ def export(
         "input": "uint8 RGB images b 3 h w of this size; mean and std are applied inside the file",
         "mean": list(embedder.preprocessing["mean"]),
         "std": list(embedder.preprocessing["std"]),
+        "network": network_digest,
         "calibration": calibration,
     }
     description = _to_json(metadata)
@@ -524,11 +543,29 @@ def _check_path(argument: str, path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _check_calibration(calibration: Any, network: str, modality: Modality) -> dict[str, Any] | None:
+    """Require a calibration of this network and of embeddings as the file computes them, and return its fields."""
+    if is_dataclass(calibration) and not isinstance(calibration, type):
+        calibration = asdict(calibration)
+    check_type("calibration", calibration, (Mapping, type(None)), "be a Calibration or a dictionary")
+    if calibration is None:
+        return None
+    found, feature = str(calibration.get("network") or network), str(calibration.get("feature"))
+    remedy = "Calibrate it again, with the network that is exported."
+    require(found == network, "calibration", f"be of the network with the weights {network!r}", found, remedy)
+    plain, rule = (
+        not re.search(", (flip|feature (?!bn)) ?", feature),
+        "be of embeddings without options, as the file makes them",
+    )
+    require(plain, "calibration", rule, feature, "Calibrate it again, without them.")
+    modalities = [calibration[side] for side in ("query", "gallery") if side in calibration] or [modality.value]
+    require(modality.value in modalities, "calibration", f"be for {modality.value} images", modalities)
+    return dict(calibration)
+
+
 def _to_json(metadata: Mapping[str, Any]) -> str:
-    check_type("calibration", metadata["calibration"], (Mapping, type(None)), "be a dictionary")
-    calibration = None if metadata["calibration"] is None else dict(metadata["calibration"])
     try:
-        return json.dumps({**metadata, "calibration": calibration}, allow_nan=False)
+        return json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"calibration must hold what JSON can, got {metadata['calibration']!r:.200}: {error}.") from error
