@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
 
 import vireid.data
+from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
 from vireid.data import (
     LLCM,
     SYSUMM01,
@@ -44,6 +44,7 @@ from vireid.data import (
     create_train_transform,
     crop_boxes,
     generate_synthetic,
+    open_test_data,
     read_folders,
     read_image,
     read_table,
@@ -262,7 +263,7 @@ CASES = {
         create_train_transform,
         {"modality": "visible"},
         modality=MODALITY,
-        recipe=choice("cajj", "MUN"),
+        recipe=[*(value for value in choice("cajj", "MUN") if value != {}), {}, {0: "cajj"}, {1: "mun"}, {0: 3}],
         padding=[value for value in integer(0) if value is not None],
         **TRANSFORM,
     ),
@@ -283,7 +284,6 @@ CASES |= {
         visible=[*PATH, DATA / "nowhere", "cam7", "nowhere*", str(IMAGE), "\0", "exp"],
         infrared=[*PATH, DATA / "nowhere", "cam7", "nowhere*", str(IMAGE), "\0", "exp", ".", "cam*"],
         pattern=[
-            None,
             3,
             [],
             {},
@@ -305,6 +305,12 @@ CASES |= {
         {"path": ROOT / "people.csv"},
         path=[*PATH, ROOT, ROOT / "nowhere.csv", "\0"],
         root=[value for value in NOWHERE if value is not None],
+    ),
+    "open_test_data": case(
+        open_test_data,
+        {"given": {}},
+        given=[None, 3, "sysu", [], object(), {"test": 0.5, "dataset": "folder"}],
+        training=[3, "sysu", [1], object()],
     ),
     "split_identities": case(
         split_identities,
@@ -368,6 +374,7 @@ CASES |= {
 
 NOT_IN_THE_CAMPAIGN = {
     "CORRUPTIONS": "a tuple of names",
+    "DataSource": "holds the arguments of the readers, which check them",
     "DatasetReport": "made by check_dataset",
     "Pair": "made by the sampler; PairedImages checks it",
     "PersonDataset": "the base of the readers, which are tested",

@@ -87,6 +87,7 @@ def test_without_cameras_and_without_people(home):
     assert {(record.identity, record.camera) for record in nobody} == {(-1, 0)}
     assert len(nobody) == 7
     assert nobody.names == nobody.camera_names == {}
+    assert read_folders(visible="rgb", infrared="ir", root=home) == nobody
     records = read_folders(visible="rgb", infrared="ir", pattern=r"(?P<identity>\w+)/", root=home)
     assert {(record.identity, record.camera) for record in records} == {(1, 0), (2, 0), (3, 0)}
 

@@ -88,8 +88,19 @@ def test_extremes():
     with pytest.raises(ValueError, match="records must show 2 or more people in both modalities, got 1"):
         split_identities(make({"anna": "vi", "ben": "v"}))
     assert roles(split_identities(make({"anna": "vi"}), test=1)) == (set(), {"anna"}, {"anna"})
-    with pytest.raises(ValueError, match="records must show 1 or more people in both modalities, got 0"):
+    with pytest.raises(ValueError, match=r"got 1. In one alone are ben, carl, dora and 1 more\."):
+        split_identities(make({"anna": "vi", "ben": "v", "carl": "i", "dora": "i", "emil": "v"}))
+    message = r"records must show people who are known, got '2 unlabelled images'. A pattern needs the group \(\?P<iden"
+    with pytest.raises(ValueError, match=message):
         split_identities(make({"?": "vi"}), test=1)
+
+
+def test_people_of_one_modality_are_named():
+    records = make({"anna": "vi", "ben": "vi", "carl": "v", "dora": "i", "emil": "v", "fay": "vv", "gil": "v"})
+    report = str(check_dataset(split_identities(records, test=0.5)))
+    assert "\n4 test people are in visible images only: carl, emil, fay and 1 more.\n" in report
+    assert report.endswith("\n1 test people are in infrared images only: dora.")
+    assert "only" not in str(check_dataset(split_identities(make({"anna": "vi", "ben": "vi"}))))
 
 
 def test_people_of_one_modality_make_the_test_open():

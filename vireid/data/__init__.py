@@ -14,6 +14,7 @@ from vireid.data.mixing import (
     SoftErasing,
 )
 from vireid.data.samplers import CrossModalityIdentitySampler
+from vireid.data.sources import DataSource, open_test_data
 from vireid.data.splits import OwnDataset, split_identities
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
@@ -36,6 +37,7 @@ __all__ = [
     "ChannelErasing",
     "ChannelExchange",
     "CrossModalityIdentitySampler",
+    "DataSource",
     "DatasetReport",
     "EachImage",
     "MixedViews",
@@ -64,6 +66,7 @@ __all__ = [
     "create_train_transform",
     "crop_boxes",
     "generate_synthetic",
+    "open_test_data",
     "read_folders",
     "read_image",
     "read_table",

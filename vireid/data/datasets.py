@@ -66,6 +66,10 @@ class PersonDataset:
                 counts[f"{split} images of camera {self._camera_name(camera)}"] = taken
         return counts
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return sentences on what the counts do not show."""
+        return ()
+
     def fingerprint(self) -> str:
         """Return a string of 16 characters that changes with the people or images, to detect other data at resume.
 
@@ -462,10 +466,12 @@ class DatasetReport:
         name: Name of the data set.
         rows: (what, found, published) for each published count, or (what, found, None) for each count of a data set
             without published ones.
+        remarks: Sentences on what the counts do not show.
     """
 
     name: str
     rows: tuple[tuple[str, int, int | None], ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -483,7 +489,7 @@ class DatasetReport:
         for what, found, published in self.rows:
             compared = "" if published is None else f"{published:11}{'  ←' * (found != published)}"
             lines.append(f"{what:{width}}{found:8}{compared}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.remarks])
 
 
 def check_dataset(dataset: PersonDataset) -> DatasetReport:
@@ -519,7 +525,8 @@ def check_dataset(dataset: PersonDataset) -> DatasetReport:
     check_type("dataset", dataset, PersonDataset, "be a data set")
     counts = dataset.counts()
     published: Mapping[str, int | None] = dataset.published or dict.fromkeys(counts)
-    return DatasetReport(dataset.name, tuple((what, counts.get(what, 0), count) for what, count in published.items()))
+    rows = tuple((what, counts.get(what, 0), count) for what, count in published.items())
+    return DatasetReport(dataset.name, rows, dataset.remarks())
 
 
 def _in_order(records: Iterable[Record]) -> list[Record]:

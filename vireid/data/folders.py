@@ -61,7 +61,7 @@ def read_folders(
     *,
     visible: str | os.PathLike[str],
     infrared: str | os.PathLike[str],
-    pattern: str | re.Pattern[str],
+    pattern: str | re.Pattern[str] | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> RecordList:
     r"""Read the images below a folder of visible and a folder of infrared images; their paths say whom they show.
@@ -80,7 +80,8 @@ def read_folders(
         visible: Folder of the visible images, or a glob of folders or images such as ``"people/*/rgb"`` or
             ``"cam[1245]"``. The paths that the pattern sees begin after the part without wildcards.
         infrared: Folder or glob of the infrared images.
-        pattern: Regular expression with the named groups ``identity`` and ``camera``, both optional.
+        pattern: Regular expression with the named groups ``identity`` and ``camera``, both optional; by default all
+            images are unlabelled.
         root: Folder that holds the two; by default the current one.
 
     Returns:
@@ -104,7 +105,7 @@ def read_folders(
         >>> [(record.identity, record.camera, record.modality.value) for record in records], records.names
         ([(1, 1, 'visible'), (2, 1, 'visible'), (1, 2, 'infrared')], {1: 'anna', 2: 'ben'})
     """
-    expression = _compile(pattern)
+    expression = re.compile("") if pattern is None else _compile(pattern)
     check_type("root", root, (str, os.PathLike, type(None)), "be None or a path")
     start = Path.cwd() if root is None else Path(root)
     require(start.is_dir(), "root", "be a folder", str(start), error=FileNotFoundError)

@@ -98,6 +98,17 @@ class OwnDataset(PersonDataset):
             counts[f"{split} identities in both modalities"] = len(visible & infrared)
         return counts | {"unlabelled images": len(self.unlabelled)}
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return sentences that name the people whom one modality alone shows."""
+        tested, sentences = self.test_visible + self.test_infrared, []
+        for split, records in {"training": self.train, "test": tested}.items():
+            for modality, other in ((Modality.VISIBLE, Modality.INFRARED), (Modality.INFRARED, Modality.VISIBLE)):
+                alone = _people(records, modality) - _people(records, other)
+                if alone:
+                    listed = _list_names(alone, self.names)
+                    sentences.append(f"{len(alone)} {split} people are in {modality.value} images only: {listed}.")
+        return tuple(sentences)
+
     def _camera_name(self, camera: int) -> str:
         return self.camera_names.get(camera, str(camera))
 
@@ -166,8 +177,13 @@ def split_identities(
         train, tested = _follow_splits(known, records.splits)
     else:
         both = _people(known, Modality.VISIBLE) & _people(known, Modality.INFRARED)
+        remedy = "A pattern needs the group (?P<identity>…), a table the column identity."
+        found = f"{len(records)} unlabelled images"
+        require(len(known) > 0 or len(records) == 0, "records", "show people who are known", found, remedy)
         least = 2 if 0 < test < 1 else 1
-        require(len(both) >= least, "records", f"show {least} or more people in both modalities", len(both))
+        others = {record.identity for record in known} - both
+        remedy = f"In one alone are {_list_names(others, records.names)}." if others else ""
+        require(len(both) >= least, "records", f"show {least} or more people in both modalities", len(both), remedy)
         names = {identity: records.names.get(identity, str(identity)) for identity in both}
         people = set(_shuffle(names, f"{seed} test")[: _count(test, len(both), most=len(both) + 1 - least)])
         queried, shelved = _count(queries_only, len(people)), _count(gallery_only, len(people))
@@ -178,7 +194,7 @@ def split_identities(
         alone = _shuffle({identity: names[identity] for identity in people}, f"{seed} open-set")
         hidden = dict.fromkeys(alone[:queried], gallery_side)
         hidden |= dict.fromkeys(alone[queried : queried + shelved], query_side)
-        others = set() if test == 0 else {record.identity for record in known} - both
+        others = set() if test == 0 else others
         train = [record for record in known if record.identity in both and record.identity not in people]
         tested = [record for record in known if record.identity in people or record.identity in others]
         tested = [record for record in tested if hidden.get(record.identity) is not record.modality]
@@ -208,6 +224,12 @@ def _count(share: float, people: int, most: int | None = None) -> int:
     """Return the number of people in a share: one at least if it is not 0, ``most`` at most."""
     count = max(round(share * people), int(share > 0))
     return count if most is None else min(count, most)
+
+
+def _list_names(people: Iterable[int], names: Mapping[int, str]) -> str:
+    """Name the first three people, and count the others."""
+    known = [names.get(identity, str(identity)) for identity in sorted(people)]
+    return ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
 
 
 def _people(records: Iterable[Record], modality: Modality) -> set[int]:

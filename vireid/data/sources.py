@@ -1,0 +1,217 @@
+"""Where the images of a network come from, so that it is tested on people whom it does not know."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from vireid._checks import check_choice, check_type, require
+from vireid.data.datasets import PersonDataset, create_dataset
+from vireid.data.folders import RecordList, read_folders, read_table
+from vireid.data.images import Record
+from vireid.data.splits import split_identities
+
+_OWN = ("folder", "table")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    r"""Say where a data set comes from and how its people are divided; ``open`` opens it.
+
+    ``dataclasses.asdict`` makes a dictionary of it, which ``examples/train.py`` keeps next to each network as
+    ``training.json``.
+
+    Attributes:
+        dataset: Kind of data set: ``"sysu"``, ``"regdb"``, ``"llcm"``, or your own ``"folder"`` or ``"table"``.
+        root: Folder of the data set, or the table; for folders by default the current one.
+        trial: Trial of RegDB.
+        visible: Folder of your visible images, or a glob, as for :func:`read_folders`.
+        infrared: Folder of your infrared images, likewise.
+        pattern: Regular expression for the paths of both.
+        test_share: Share of your people to test on, as ``test`` of :func:`split_identities`.
+        split_seed: Seed of that division.
+        value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
+        fingerprint: Fingerprint of the data set, if it is known.
+
+    Example:
+        >>> import tempfile
+        >>> from dataclasses import asdict
+        >>> from vireid.data import generate_synthetic
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = generate_synthetic(
+        ...         f"{folder}/people", train_identities=2, test_identities=2, images_per_camera=1, size=(48, 24)
+        ...     )
+        ...     pattern = r"cam(?P<camera>\d)/(?P<identity>\d+)/"
+        ...     source = DataSource("folder", root, visible="cam[1245]", infrared="cam[36]", pattern=pattern)
+        ...     dataset = source.open()
+        >>> len(dataset.train), DataSource.from_dict(asdict(source)) == source
+        (12, True)
+    """
+
+    dataset: str
+    root: str | os.PathLike[str] | None = None
+    trial: int | None = None
+    visible: str | None = None
+    infrared: str | None = None
+    pattern: str | None = None
+    test_share: float | None = None
+    split_seed: int = 0
+    value_range: tuple[float, float] | None = None
+    fingerprint: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DataSource:
+        """Make a source of a dictionary that holds its fields; others in it are ignored.
+
+        Args:
+            values: Fields by name, such as the contents of ``training.json``.
+
+        Raises:
+            ValueError: If it does not say which kind of data set it is.
+            TypeError: If ``values`` is not a mapping.
+        """
+        check_type("values", values, Mapping, "map the fields of a DataSource to their values")
+        require("dataset" in values, "values", "say which dataset it is", sorted(map(str, values)))
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+    def read(self) -> RecordList:
+        """Read the images of your own folders or table, without dividing their people.
+
+        Raises:
+            ValueError: If it is another data set, what describes it is missing, or as for the readers.
+            FileNotFoundError: As for the readers.
+        """
+        check_choice("dataset", self.dataset, _OWN)
+        if self.dataset == "folder":
+            for argument in ("visible", "infrared"):
+                require(getattr(self, argument) is not None, argument, "be given for images in folders", None)
+            folders: dict[str, Any] = {"visible": self.visible, "infrared": self.infrared, "pattern": self.pattern}
+            return read_folders(**folders, root=self.root)
+        remedy = "There is no such file."
+        is_file = self.root is not None and os.path.isfile(self.root)
+        found = None if self.root is None else str(self.root)
+        require(is_file, "root", "be a table", found, remedy if found else "", error=FileNotFoundError)
+        return read_table(self.root)  # type: ignore[arg-type]
+
+    def open(self) -> PersonDataset:
+        """Open the data set, with your people divided.
+
+        Raises:
+            ValueError: As for the readers and :func:`split_identities`, or if it is unknown or not described.
+            FileNotFoundError: As for the readers.
+        """
+        check_choice("dataset", self.dataset, ("sysu", "regdb", "llcm", *_OWN))
+        if self.dataset in _OWN:
+            return split_identities(self.read(), test=self.test_share, seed=self.split_seed)
+        require(self.root is not None, "root", "be given", None)
+        require(self.dataset != "regdb" or self.trial is not None, "trial", "be given for RegDB", None)
+        return create_dataset(self.dataset, self.root, trial=self.trial)  # type: ignore[arg-type]
+
+
+def open_test_data(
+    given: Mapping[str, Any], training: Mapping[str, Any] | None = None
+) -> tuple[DataSource, PersonDataset, int | None]:
+    """Open the data to test a network on, and refuse people whom it was trained on.
+
+    What is not given is that of the training. A network that was trained on images of your own is tested on the people
+    whom its training left out: the images must be those of the training by their fingerprint, and divided alike. On
+    other images of yours, a network that was trained elsewhere is tested on everybody, unless a table says whom. Where
+    nothing tells whether it knows people of the test, there is a warning.
+
+    Args:
+        given: Fields of :class:`DataSource` that the user has chosen, and ``"trained_on"``, the trial of RegDB that the
+            network was trained on; None stands for no choice.
+        training: Fields of the data that the network was trained on, such as the contents of ``training.json``; None or
+            an empty mapping if nobody knows.
+
+    Returns:
+        The source, the data set, and the trial of RegDB that the network was trained on.
+
+    Raises:
+        ValueError: If the network was trained on people of the test, if the division or the images are not those of the
+            training, or as for :meth:`DataSource.open`.
+        FileNotFoundError: As for :meth:`DataSource.open`.
+        TypeError: If an argument is not a mapping.
+
+    Example:
+        >>> open_test_data({"dataset": "sysu"})
+        Traceback (most recent call last):
+        ValueError: root must be given, got None.
+    """
+    check_type("given", given, Mapping, "map fields of a DataSource to their values")
+    check_type("training", training, (Mapping, type(None)), "be None or map the fields of a DataSource to their values")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    trained_on = chosen.pop("trained_on", None)
+    strange = sorted(chosen.keys() - {field.name for field in fields(DataSource)})
+    require(not strange, "given", "hold fields of a DataSource", strange)
+    known = DataSource.from_dict(training) if training else None
+    remedy = "The network does not say what it was trained on."
+    require(known is not None or "dataset" in chosen, "dataset", "be given", None, remedy)
+    same = known is not None and chosen.get("dataset", known.dataset) == known.dataset
+    source = replace(known, **{"fingerprint": None, **chosen}) if known is not None and same else DataSource(**chosen)
+    if source.dataset in _OWN:
+        return (*_open_own(source, known, chosen), None)
+    if source.dataset == "regdb":
+        told = known.trial if known is not None and same else None
+        agree = told is None or trained_on is None or told == trained_on
+        require(agree, "trained_on", f"be {told}, the trial of the training, or be left out", trained_on)
+        if known is not None and not same:
+            source = replace(source, trial=source.trial or 1)
+            trained_on = source.trial  # it knows nobody of any trial
+        trained_on = told or trained_on
+        require(
+            trained_on is not None, "trained_on", "be given", None, "The network does not say which trial it knows."
+        )
+        source = replace(source, trial=source.trial or trained_on)
+    return source, source.open(), trained_on
+
+
+def _open_own(
+    source: DataSource, known: DataSource | None, chosen: Mapping[str, Any]
+) -> tuple[DataSource, PersonDataset]:
+    """Open images of your own, of which the network must not know the people of the test."""
+    where = str(source.root or os.getcwd())
+    if known is None:
+        dataset = source.open()
+        _warn(f"The network does not say what it was trained on: nothing tells whether it knows people of {where!r}.")
+        return source, dataset
+    same = source.dataset == known.dataset
+    division: dict[str, Any] = {name: getattr(known, name) for name in ("test_share", "split_seed")}
+    changed = [name for name, value in division.items() if same and chosen.get(name, value) != value]
+    if changed and replace(source, **division).open().fingerprint() == known.fingerprint:
+        rule, remedy = f"be that of the training, {division[changed[0]]}", "Another division tests people whom the "
+        require(False, changed[0], rule, chosen[changed[0]], f"{remedy}network was trained on: leave it out.")
+    if not same and source.test_share is None and not source.read().splits:
+        source = replace(source, test_share=1.0)
+    dataset = source.open()
+    if same and dataset.fingerprint() == known.fingerprint:
+        return source, dataset
+    trained = _images_of(known)
+    tested = {os.path.realpath(record.path) for record in (*dataset.test_visible, *dataset.test_infrared)}
+    shared = trained & tested
+    rule = "hold images for the test that the network was not trained on"
+    require(not shared, "root", rule, f"{len(shared)} of its training, the first: {min(shared, default='')}")
+    if same and chosen.get("test_share") != 1:
+        remedy = "It may know people of the test. If all of them are new to it, test on a share of 1."
+        found = f"{dataset.fingerprint()!r} in {where}"
+        require(False, "root", f"hold the images of the training, {known.fingerprint!r}", found, remedy)
+    if known.dataset in _OWN:
+        _warn(f"The network was trained on {known.root}: nothing tells whether it knows people of {where!r}.")
+    return source, dataset
+
+
+def _images_of(known: DataSource) -> set[str]:
+    """The images of the training, as far as they are at hand."""
+    records: Iterable[Record] = ()
+    with warnings.catch_warnings(), contextlib.suppress(OSError, ValueError):
+        warnings.simplefilter("ignore")
+        records = known.open().train
+    return {os.path.realpath(record.path) for record in records}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(f"{message} If it does, the results are too good.", stacklevel=4)
