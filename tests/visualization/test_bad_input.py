@@ -164,6 +164,8 @@ CASES = {
         queries=[*NOT_SEQUENCES, [], IMAGES, *([image] for image in NOT_PICTURES)],
         gallery=[*NOT_SEQUENCES, [], IMAGES[:1], *([image] * 2 for image in NOT_PICTURES)],
         number=integer(least=1),
+        query_names=[3, "a", {}, [], [1], [None], ["a", "b"], object()],
+        gallery_names=[3, "a", {}, [], [1], [None], ["a"], object()],
     ),
     "project_embeddings": case(
         project_embeddings,

@@ -68,10 +68,33 @@ def test_without_labels_no_frame_is_right_or_wrong(case):
     assert not unknown & colours
 
 
-def test_rows_that_are_none_are_left_out(case):
+def test_rows_that_are_none_are_left_out_and_nobody_is_said(case):
     _, queries, gallery = case
     figure = plot_rankings(ranked([[1, -1], [-1, -1]], [[True, False], [False, False]]), queries, gallery)
-    assert [axes.get_title() for axes in figure.axes] == ["query", "1 ✓", "query"]
+    assert [axes.get_title() for axes in figure.axes] == ["query", "1 ✓", "query", ""]
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["nobody"]
+    figure = plot_rankings(ranked([[-1], [-1]], [[False], [False]]), queries, gallery)
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["nobody"] * 2
+
+
+def test_names_and_distances_are_shown(case):
+    ranking, queries, gallery = case
+    ranking.distances = torch.tensor([[0.123, 0.456], [1.5, float("nan")]])
+    names = {
+        "query_names": ["night/a.png", "b"],
+        "gallery_names": [f"a/long/path/to/some/folder/{i}.png" for i in "0123"],
+    }
+    figure = plot_rankings(ranking, queries, gallery, **names)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["query", "1 ✓  0.12", "2 ✗  0.46", "query", "1 ✗  1.50", "2 ✓  nan"]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels[0] == "night/a.png"
+    assert labels[1] == "…h/to/some/folder/1.png"
+    with pytest.raises(ValueError, match="query_names must have a name for each of 2 images, got 1"):
+        plot_rankings(ranking, queries, gallery, query_names=["a"])
+    ranking.distances = ranking.distances[:, :1]
+    with pytest.raises(ValueError, match=r"ranking.distances must have shape \(2, 2\) like rows, got \(2, 1\)"):
+        plot_rankings(ranking, queries, gallery)
 
 
 def test_errors(case, monkeypatch):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKS = {True: " ✓", False: " ✗", None: ""}
+_LONGEST = 22  # characters of a name
 _COLOURS = {True: "#1a9850", False: "#d73027", None: "#7f7f7f"}
 
 
@@ -30,28 +31,39 @@ class RankedRows(Protocol):
         """Whether each of them shows the identity of its query, q k; None if nobody knows."""
 
 
-def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence[Any], *, number: int = 8) -> Figure:
+def plot_rankings(
+    ranking: RankedRows,
+    queries: Sequence[Any],
+    gallery: Sequence[Any],
+    *,
+    number: int = 8,
+    query_names: Sequence[str] | None = None,
+    gallery_names: Sequence[str] | None = None,
+) -> Figure:
     """Draw a row for some of the queries: the query, then its gallery images, framed green if right and red if wrong.
 
-    The queries are spread evenly over all of them. Only the images that are drawn are read.
+    The queries are spread evenly over all of them. Only the images that are drawn are read. A query for which no image
+    is left, because all are beyond a threshold or excluded, is followed by the word "nobody".
 
     Args:
         ranking: Result of a protocol's ``rank``, or any object with its ``rows`` and ``correct``. Without labels
-            ``correct`` is None, and all frames are gray.
+            ``correct`` is None, and all frames are gray. Its ``distances``, if there are any, stand above the images.
         queries: Query images, one for each row of the ranking: a sequence of images, or of tuples that begin with one,
             such as ``dataset.test_images()["infrared"]``. Images may differ in size; values are 0 to 255 if uint8, else
             0 to 1.
         gallery: Gallery images, in the order of the embeddings that were ranked; likewise.
         number: Number of queries to draw, at least 1.
+        query_names: Name of each query, to stand below it, such as its path; the end of a long one is shown.
+        gallery_names: Name of each gallery image, likewise.
 
     Shape:
-        rows q k, correct q k, images 3 h w.
+        rows q k, correct q k, distances q k, images 3 h w.
 
     Raises:
-        ValueError: if the ranking has no query or as many as there are images of queries, a row is outside of the
-            gallery, or an image is not 3 h w with values in its range.
+        ValueError: if the ranking has no query or not as many as there are images of queries, a row is outside of the
+            gallery, there is not a name for each image, or an image is not 3 h w with values in its range.
         TypeError: if the ranking has no tensors ``rows`` of integers and ``correct`` of booleans (or None), queries or
-            gallery is not a sequence of images, or number is not an integer.
+            gallery is not a sequence of images, names are no strings, or number is not an integer.
         ImportError: if matplotlib is not installed; the extra ``viz`` brings it.
 
     Example:
@@ -62,19 +74,29 @@ def plot_rankings(ranking: RankedRows, queries: Sequence[Any], gallery: Sequence
         ['query', '1 ✓', '2 ✗']
     """
     rows, correct = _check_ranking(ranking, queries, gallery)
+    distances = _check_distances(ranking)
+    names = {"query": query_names, "gallery": gallery_names}
+    for (side, given), images in zip(names.items(), (queries, gallery), strict=True):
+        _check_names(f"{side}_names", given, len(images))
     number = min(check_integer("number", number, least=1), len(rows))
     shown = [len(rows) * i // number for i in range(number)]
-    lists = [[(row, hit) for row, hit in zip(rows[i], correct[i], strict=True) if row >= 0] for i in shown]
-    columns = 1 + max(map(len, lists))
+    lists = [[cell for cell in zip(rows[i], correct[i], distances[i], strict=True) if cell[0] >= 0] for i in shown]
+    columns = 1 + max(1, *map(len, lists))
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
         figsize=(0.9 * columns + 0.2, 1.95 * number), layout="constrained"
     )
     grid = figure.add_gridspec(number, columns, width_ratios=[1.25, *[1] * (columns - 1)])
     for line, (query, found) in enumerate(zip(shown, lists, strict=True)):
-        _show(figure.add_subplot(grid[line, 0]), _image("queries", queries, query), "query", "black")
-        for column, (row, hit) in enumerate(found, start=1):
-            title, colour = f"{column}{_MARKS[hit]}", _COLOURS[hit]
-            _show(figure.add_subplot(grid[line, column]), _image("gallery", gallery, row), title, colour)
+        axes = figure.add_subplot(grid[line, 0])
+        _show(axes, _image("queries", queries, query), "query", "black", _end_of(query_names, query))
+        for column, (row, hit, distance) in enumerate(found, start=1):
+            axes, title = figure.add_subplot(grid[line, column]), f"{column}{_MARKS[hit]}"
+            title += "" if distance is None else f"  {distance:.2f}"
+            _show(axes, _image("gallery", gallery, row), title, _COLOURS[hit], _end_of(gallery_names, row))
+        if not found:
+            axes = figure.add_subplot(grid[line, 1])
+            axes.text(0.5, 0.5, "nobody", ha="center", va="center", fontsize=9)
+            axes.set_axis_off()
     return figure
 
 
@@ -104,6 +126,31 @@ def _check_ranking(
     return rows.tolist(), [[None] * shape[1]] * shape[0] if correct is None else correct.tolist()
 
 
+def _check_distances(ranking: RankedRows) -> list[list[float | None]]:
+    """Return the distances of a ranking that has some, like its rows."""
+    distances, shape = getattr(ranking, "distances", None), tuple(ranking.rows.shape)
+    if distances is None:
+        return [[None] * shape[1]] * shape[0]
+    check_tensor("ranking.distances", distances)
+    found = tuple(distances.shape)
+    require(found == shape, "ranking.distances", f"have shape {shape} like rows", found)
+    listed: list[list[float | None]] = distances.tolist()
+    return listed
+
+
+def _check_names(argument: str, names: Sequence[str] | None, images: int) -> None:
+    if names is not None:
+        listed = isinstance(names, Sequence) and not isinstance(names, str)
+        strings = listed and all(isinstance(name, str) for name in names)
+        require(strings, argument, "be None or a sequence of strings", type(names).__name__, error=TypeError)
+        require(len(names) == images, argument, f"have a name for each of {images} images", len(names))
+
+
+def _end_of(names: Sequence[str] | None, row: int) -> str:
+    name = "" if names is None else names[row]
+    return name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}"
+
+
 def _image(name: str, images: Sequence[Any], row: int) -> Tensor:
     """Read one image 3 h w, of values that can be drawn."""
     image, name = images[row], f"{name}[{row}]"
@@ -121,9 +168,11 @@ def _image(name: str, images: Sequence[Any], row: int) -> Tensor:
     return drawn
 
 
-def _show(axes: Axes, image: Tensor, title: str, colour: str) -> None:
+def _show(axes: Axes, image: Tensor, title: str, colour: str, name: str) -> None:
     axes.imshow(image.permute(1, 2, 0).numpy())
     axes.set_title(title, color=colour, fontsize=9, pad=3)
     axes.set(xticks=[], yticks=[])
+    if name:
+        axes.set_xlabel(name.replace("$", r"\$"), fontsize=4.5, labelpad=2)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=3)
