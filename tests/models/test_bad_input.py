@@ -297,6 +297,9 @@ CASES = {
         style_gates=integer(least=0, most=4),
         single_stream=flag(),
         last_module=["layer9", "", "layer1", "fc", 3, b"layer2", ["layer2"]],
+        patch_stride=[value for value in integer(least=1) if value is not None] + [12],  # of a vision transformer
+        class_token=[*flag(), True],
+        timm_options=[3, "drop", [], object(), {"drop": 0.1}, {3: 1}, {"img_size": 96}, {"drop_rate": object()}],
     ),
     "TwoStreamEmbedder": case(
         TwoStreamEmbedder,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ import timm
 import torch
 from einops import rearrange
 from einops.layers.torch import Rearrange
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import load_state_dict
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -139,6 +142,9 @@ def create_backbone(
     style_gates: int = 0,
     single_stream: bool = False,
     last_module: str | None = None,
+    patch_stride: int | None = None,
+    class_token: bool = False,
+    timm_options: Mapping[str, Any] | None = None,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
 
@@ -165,12 +171,18 @@ def create_backbone(
             place where a generator takes its maps.
         last_module: Name in the timm network of the last module to keep, such as ``"layer3"``: a shorter trunk is
             several times as fast on small images. By default all stages are kept.
+        patch_stride: Stride of the patches of a plain vision transformer; one below the size of a patch makes them
+            overlap, as PMT's 12 of 16 pixels. Its position embeddings are resized bilinearly.
+        class_token: Whether the last map is the class token of a plain vision transformer alone, b d 1 1, in place of
+            its patches. ``nn.Flatten()`` is the pooling for it.
+        timm_options: Further arguments of ``timm.create_model``, such as ``{"drop_path_rate": 0.1}``, as JSON holds
+            them.
 
     Raises:
         TypeError: if an argument has the wrong type.
         ValueError: if timm has no such network, it cannot be cut there, it has no stride to remove for
-            ``last_stride=1``, it has no such ``last_module``, it cannot take images of this size, or ``checkpoint``
-            holds other weights.
+            ``last_stride=1``, it has no such ``last_module``, ``patch_stride`` or ``class_token`` is not for its
+            family, it cannot take images of this size or these options, or ``checkpoint`` holds other weights.
         FileNotFoundError: if there is no file ``checkpoint``, or timm's weights cannot be loaded.
 
     Example:
@@ -191,8 +203,15 @@ def create_backbone(
     gates = check_integer("style_gates", style_gates, least=0)
     check_flags(single_stream=single_stream)
     check_type("last_module", last_module, (str, type(None)), "be a name")
+    if patch_stride is not None:
+        patch_stride = check_integer("patch_stride", patch_stride, least=1)
+    check_flags(class_token=class_token)
+    options = _check_options(name, timm_options)
     state = _find_weights(name, pretrained, checkpoint)
-    network = _create_network(name, size, last_stride, pretrained, state)
+    fitted = size if patch_stride is None else None
+    network = _create_network(name, fitted, last_stride, pretrained, state, options=options)
+    if patch_stride is not None:
+        _set_patch_stride(name, network, size, patch_stride)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
     with torch.no_grad():
         last_map = None if last_stride == 2 else _remove_last_stride(network, image)
@@ -209,6 +228,8 @@ def create_backbone(
         first, shared, cut_map, last_map = _split(name, network, stages, image, last_map, last_module=last_module)
         if zero_padding:
             first, shared, cut_map = _keep_first_convolution(name, first, shared, image)
+        if class_token:
+            last_map = _take_class_token(name, shared, cut_map)
     streams = (first, first) if single_stream else first
     backbone = TwoStreamBackbone(streams, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
@@ -220,6 +241,9 @@ def create_backbone(
         "style_gates": gates,
         "single_stream": single_stream,
         "last_module": last_module,
+        "patch_stride": patch_stride,
+        "class_token": class_token,
+        "timm_options": options,
     }
     if pretrained or checkpoint is not None:
         backbone.normalization = {key: tuple(network.pretrained_cfg[key]) for key in ("mean", "std")}
@@ -269,6 +293,7 @@ class _RemainingTokens(nn.Module):
         self.blocks = blocks
         self.norm = norm
         self.rope = rope
+        self.returns_class_token = False
 
     def forward(self, feature_map: Tensor) -> Tensor:
         tokens = rearrange(feature_map, "b c h w -> b (h w) c")
@@ -276,7 +301,8 @@ class _RemainingTokens(nn.Module):
         if self.prefix is not None:
             tokens = torch.cat([self.prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         grid = feature_map.shape[2:]
-        return _to_map(self.norm(_run_blocks(self.blocks, tokens, self.rope, grid))[:, -patches:], *grid)
+        tokens = self.norm(_run_blocks(self.blocks, tokens, self.rope, grid))
+        return tokens[:, 0, :, None, None] if self.returns_class_token else _to_map(tokens[:, -patches:], *grid)
 
 
 def _run_blocks(blocks: nn.Sequential, tokens: Tensor, rope: Any, grid: Iterable[int]) -> Tensor:
@@ -348,17 +374,21 @@ def _create_network(
     last_stride: int | None = None,
     pretrained: bool = False,
     state: dict[str, Tensor] | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Create a timm network for images of a size, with the larger last map where the family has an option for it."""
+    """Create a timm network for images of a size or of its usual one, with the larger last map where it can."""
     weights: dict[str, Any] = {"pretrained": pretrained}
     if state is not None:
         weights = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     strides: list[dict[str, Any]] = [{}] if last_stride == 2 else [{"output_stride": 16}, {}]
-    sizes: list[dict[str, Any]] = [{"img_size": size}, {}]
+    sizes: list[dict[str, Any]] = [{}] if size is None else [{"img_size": size}, {}]
     reason: Exception | None = None
     for stride, sized in itertools.product(strides, sizes):
         try:
-            network: Any = timm.create_model(name, num_classes=0, **weights, **stride, **sized).eval()
+            network: Any = timm.create_model(
+                name, num_classes=0, **weights, **stride, **sized, **(options or {})
+            ).eval()
         except (TypeError, AssertionError, NotImplementedError) as error:  # families differ in the options they know
             reason = error
             continue
@@ -375,6 +405,55 @@ def _create_network(
             _remove_dilation(network)
         return network
     raise ValueError(f"image_size must suit {name} ({reason}), got {size}.")
+
+
+def _check_options(name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Require further arguments of timm that the network takes."""
+    if options is None:
+        return {}
+    check_type("timm_options", options, Mapping, "be a mapping or None")
+    taken = {"img_size", "output_stride", "num_classes", "pretrained", "features_only"} & options.keys()
+    require(not taken, "timm_options", f"leave {', '.join(sorted(taken))} to create_backbone", dict(options))
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(options)))
+        with torch.device("meta"):  # takes no memory and hardly any time
+            timm.create_model(name, num_classes=0, **copied)
+    except Exception as error:  # of any kind, as the options are anything
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"timm_options must suit {name} ({reason}), got {options}.") from error
+    return copied
+
+
+def _set_patch_stride(name: str, network: Any, size: tuple[int, int], stride: int) -> None:
+    """Let the patches of a vision transformer overlap, on images of a size."""
+    position: Any = getattr(network, "pos_embed", None)
+    fits = isinstance(network, VisionTransformer) and type(network.patch_embed) is PatchEmbed and position is not None
+    rule = f"be None for {name}, which is no plain vision transformer with position embeddings"
+    require(fits, "patch_stride", rule, stride)
+    patches, old_grid = network.patch_embed, network.patch_embed.grid_size
+    rows, columns = ((length - patch) // stride + 1 for length, patch in zip(size, patches.patch_size, strict=True))
+    require(min(rows, columns) > 0, "image_size", f"hold a patch of {patches.patch_size} pixels", size)
+    patches.proj.stride, patches.img_size = (stride, stride), size
+    patches.grid_size, patches.num_patches = (rows, columns), rows * columns
+    prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+    resized = resample_abs_pos_embed(
+        position.detach(),
+        [rows, columns],
+        old_grid,
+        num_prefix_tokens=prefix,
+        interpolation="bilinear",
+        antialias=False,
+    )
+    network.pos_embed = nn.Parameter(resized)
+
+
+def _take_class_token(name: str, shared: nn.Module, cut_map: Tensor) -> Tensor:
+    """Let the shared stages of a vision transformer return its class token, and return it."""
+    fits = isinstance(shared, _RemainingTokens) and shared.prefix is not None
+    require(fits, "class_token", f"be False for {name}, which is no plain vision transformer with such a token", True)
+    shared.returns_class_token = True  # type: ignore[assignment]
+    token: Tensor = shared(cut_map)
+    return token
 
 
 def _check_loaded(name: str, network: nn.Module, state: Mapping[str, Tensor]) -> None:
