@@ -336,15 +336,7 @@ def _describe(part: nn.Module) -> dict[str, Any] | str | None:
     if type(part) is GeneralizedMeanPool:
         learnable = isinstance(part.p, Tensor)  # then p is among the weights
         return {"p": 3.0 if learnable else part.p, "learnable": learnable, "eps": part.eps}
-    if type(part) is MaskPartPooling:
-        parts, channels = part.convolution.weight.shape[:2]
-        return {"type": "mask parts", "channels": channels, "parts": parts}
-    if type(part) is PrototypePartPooling:
-        parts, channels = part.prototypes.shape
-        size = [*part.positions.shape[1:]]
-        return {"type": "prototype parts", "channels": channels, "size": size, "parts": parts}
-    names: dict[type, str] = {BNNeck: "bn", DualBNNeck: "dual bn", nn.Identity: "none", nn.Flatten: "flatten"}
-    return names.get(type(part))
+    return {BNNeck: "bn", nn.Identity: "none", nn.Flatten: "flatten"}.get(type(part))
 
 
 def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> dict[str, Any]:
