@@ -1,0 +1,61 @@
+"""Every method of examples/methods.py trains on the layouts of all data sets, with its own augmentation."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vireid.data import CrossModalityIdentitySampler, PairedImages, create_dataset, generate_synthetic
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def example(name):
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+METHODS = example("methods").METHODS
+
+
+@pytest.fixture(scope="module", params=["sysu", "regdb", "llcm"])
+def records(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / request.param
+    sizes = {"train_identities": 3, "test_identities": 1, "images_per_camera": 1, "size": (64, 32)}
+    generate_synthetic(folder, request.param, **sizes)
+    return create_dataset(request.param, folder, trial=1 if request.param == "regdb" else None).train
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_three_steps(records, name):
+    method = METHODS[name]
+    torch.manual_seed(0)
+    network = method.network(3, "test_resnet", pretrained=False, image_size=(64, 32))
+    pairs = PairedImages(records, *example("methods").create_transforms(method.recipe, network.preprocessing))
+    sampler = CrossModalityIdentitySampler(
+        pairs.visible_identities,
+        pairs.infrared_identities,
+        identities_per_batch=3,
+        images_per_identity=2,
+        batches_per_epoch=3,
+        generator=torch.Generator().manual_seed(0),
+    )
+    step = example("train").Step(network, method.create_loss(network.embedding_dim, batch_size=6, iterations=3))
+    optimizer = torch.optim.AdamW(step.parameters(), lr=1e-3)
+    trained = {key: value for key, value in step.named_parameters() if value.requires_grad}
+    before = {key: value.detach().clone() for key, value in trained.items()}
+    for visible, infrared, identities in torch.utils.data.DataLoader(pairs, batch_sampler=sampler):
+        total, terms = step(visible, infrared, identities)
+        assert total.isfinite()
+        assert all(term.isfinite() for term in terms.values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert [key for key, value in trained.items() if value.grad is None] == []
+    moved = sum(not torch.equal(value, before[key]) for key, value in trained.items())
+    assert moved > 0.9 * len(trained)  # the ReLU of an encoder of images may be dead
