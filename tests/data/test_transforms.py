@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import v2
 
 from tests.fake_cuda import run_on_fake_cuda
+from vireid import set_epoch
 from vireid.data import (
     ChannelAdaptiveGray,
     ChannelErasing,
@@ -20,6 +21,7 @@ from vireid.data import (
 )
 
 MANY = 20_000
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +183,61 @@ def test_recipes():
     assert not whole[1].any()
     single = create_train_transform("infrared", (96, 48), recipe="caj")(image)
     assert single.shape == (3, 96, 48)
+
+
+def test_pmt_trains_on_gray_images_first():
+    image = (255 * torch.rand(3, 96, 48)).byte()
+    plain, gray = (create_test_transform((96, 48))(x) for x in (image, v2.functional.rgb_to_grayscale(image, 3)))
+    transform = create_train_transform("visible", (96, 48), recipe={0: "pmt-gray", 2: "pmt"})
+    torch.manual_seed(0)
+    for epoch, expected in ((0, gray), (1, gray), (2, plain), (9, plain)):
+        set_epoch(epoch, transform)
+        results = torch.stack([transform(image) for _ in range(40)])
+        same = [(results == x).flatten(1).all(1) for x in (expected, expected.flip(-1))]
+        assert 10 < (same[0] | same[1]).sum() < 30  # half of them are erased, and none is shifted
+        assert all(x.any() for x in same)
+        erased = results[~(same[0] | same[1])] == torch.tensor(IMAGENET_MEAN)[:, None, None]
+        assert erased.all(1).flatten(1).any(1).all()
+
+
+def test_pmt_changes_every_infrared_image():
+    image = (64 + 128 * torch.rand(3, 96, 48)).byte()
+    plain = create_test_transform((96, 48))(image)
+    results = create_train_transform("infrared", (96, 48), recipe="pmt")(image.repeat(40, 1, 1, 1))
+    whole = results[~(results == torch.tensor(IMAGENET_MEAN)[:, None, None]).all(1).flatten(1).any(1)]
+    assert len(whole) > 5
+    deviations = whole.std((1, 2, 3)) / plain.std()
+    changed = ((whole != plain) & (whole != plain.flip(-1))).flatten(1).any(1)
+    assert changed.float().mean() > 0.7  # the narrowest blurs change nothing
+    assert deviations.min() < 0.7  # blurred
+    assert (deviations - 1).abs().lt(0.35).any()  # jittered
+
+
+def test_deen_makes_half_of_the_images_gray():
+    image = (255 * torch.rand(3, 96, 48)).byte()
+    torch.manual_seed(0)
+    for modality in ("visible", "infrared"):
+        results = create_train_transform(modality, (96, 48), recipe="deen")(image.repeat(100, 1, 1, 1))
+        erased = (results == torch.tensor(IMAGENET_MEAN)[:, None, None]).all(1).flatten(1).float().mean(1)
+        assert (erased > 0).sum().item() == pytest.approx(50, abs=20)
+        assert erased[erased > 0].min() > 0.15
+        assert erased.max() > 0.5
+        values = results[erased == 0] * torch.tensor(IMAGENET_STD)[:, None, None]
+        values = values + torch.tensor(IMAGENET_MEAN)[:, None, None]
+        gray = (values - values[:, :1]).abs().flatten(1).amax(1) < 1e-3
+        assert gray.sum().item() == pytest.approx(len(gray) / 2, abs=15)
+
+
+def test_phases_take_every_option_of_a_recipe():
+    image = (255 * torch.rand(3, 30, 20)).byte()
+    options = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "padding": 0, "interpolation": "lanczos"}
+    phases = create_train_transform("infrared", (24, 12), recipe={0: "agw", 3: "mun"}, **options)
+    for epoch, name in ((0, "agw"), (3, "mun")):
+        phases.set_epoch(epoch)
+        torch.manual_seed(epoch)
+        result = phases(image)
+        torch.manual_seed(epoch)
+        assert torch.equal(result, create_train_transform("infrared", (24, 12), recipe=name, **options)(image))
 
 
 def test_lanczos_is_pillow_s():

@@ -6,8 +6,8 @@ single images, 3 h w, or batches, b 3 h w, on any device; each image of a batch 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
@@ -38,6 +38,7 @@ from vireid.data.mixing import (
     SoftErasing,
 )
 from vireid.modality import Modality
+from vireid.phases import Phases
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -344,7 +345,7 @@ class TwoViews(nn.Module):
 
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
-Recipe = Literal["mun", "agw", "caj", "caj+", "cil", "cil-literal", "rle"]
+Recipe = Literal["mun", "agw", "caj", "caj+", "cil", "cil-literal", "rle", "pmt-gray", "pmt", "deen"]
 
 
 def create_train_transform(
@@ -353,7 +354,7 @@ def create_train_transform(
     *,
     mean: Channels = IMAGENET_MEAN,
     std: Channels = IMAGENET_STD,
-    recipe: Recipe = "mun",
+    recipe: Recipe | Mapping[int, Recipe] = "mun",
     padding: int | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> nn.Module:
@@ -374,11 +375,17 @@ def create_train_transform(
                      as in CIL's code, which erases in place
     ``rle``          shift, flip, RLE's moderate and radical      as visible images
                      enhancement, erase
+    ``pmt-gray``     flip, gray, erase                            flip, jitter or blur, erase
+    ``pmt``          flip, erase                                  flip, jitter or blur, erase
+    ``deen``         shift, flip, gray (p = 0.5), erase 20 to     as visible images
+                     80 % (p = 0.5)
     ===============  ===========================================  ==========================================
 
     Views come as … v 3 height width: see :class:`TwoViews` and :class:`MixedViews`. CAJ+ has its own probabilities on
     SYSU-MM01 only, and RLE makes half of the images gray on RegDB and LLCM first. AugMix is torchvision's, with CIL's
-    nine operations; it takes images one by one.
+    nine operations; it takes images one by one, as does PMT's jitter of brightness and contrast or blur. PMT trains on
+    gray visible images first: ``recipe={0: "pmt-gray", 6: "pmt"}`` makes :class:`vireid.Phases`, which are told the
+    epoch. DEEN erases as much on SYSU-MM01 only.
 
     The paper does not state its augmentation (A33 in the paper notes).
 
@@ -404,19 +411,27 @@ def create_train_transform(
         >>> create_train_transform("visible", (96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
         torch.Size([3, 96, 48])
     """
+    if isinstance(recipe, Mapping):
+        require(0 in recipe, "recipe", "name one for epoch 0", dict(recipe))
+        shared: dict[str, Any] = {"mean": mean, "std": std, "padding": padding, "interpolation": interpolation}
+        return Phases({e: create_train_transform(modality, size, recipe=name, **shared) for e, name in recipe.items()})
     check_choice("recipe", recipe, get_args(Recipe))
     resized = _Resize(size, interpolation)
+    padding = 0 if padding is None and recipe.startswith("pmt") else padding
     padding = round(size[0] * 10 / 288) if padding is None else padding
     visible = Modality.of(modality) is Modality.VISIBLE
     placed = [resized, RandomPadCrop(padding), RandomFlip()]
     shifted = [*placed, Normalize(mean, std)]
     if recipe == "agw" or (recipe in {"cil", "cil-literal"} and not visible):
         return nn.Sequential(*shifted)
-    if recipe in {"cil", "cil-literal", "rle"}:
-        scaled = [*placed, v2.ToDtype(torch.float32, scale=True)]
-        if recipe == "rle":
-            mixed = [ModerateLinearEnhancement(), RadicalLinearEnhancement(), ChannelErasing()]
+    if recipe not in {"mun", "caj", "caj+"}:
+        if recipe in {"pmt-gray", "pmt", "deen"}:
+            area = (0.2, 0.8) if recipe == "deen" else (0.02, 0.4)
+            changed = _create_gray_or_blur(recipe, visible, size[0])
+            mixed = [*changed, Normalize(mean, std), ChannelErasing(area=area, fill=IMAGENET_MEAN)]
         else:
+            scaled, normalized = v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)
+            enhance = [ModerateLinearEnhancement(), RadicalLinearEnhancement(), ChannelErasing()]
             erase = nn.Sequential(SoftErasing(), SelfPatchMix())
             mixed = [MixedViews(erase, _create_augmix(), erased_first=recipe == "cil-literal")]
         return nn.Sequential(*scaled, *mixed, v2.Normalize(mean, std))
@@ -485,6 +500,17 @@ class _Resize(nn.Module):
         require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)
         resized = pil_to_tensor(to_pil_image(images).resize(self.size[::-1], Image.Resampling.LANCZOS))
         return resized
+
+
+def _create_gray_or_blur(recipe: str, visible: bool, height: int) -> list[nn.Module]:
+    """Create the changes of colour of PMT and DEEN; PMT's blur, for a height of 256, is scaled in proportion."""
+    if recipe == "deen":
+        return [EachImage(v2.RandomGrayscale(0.5))]
+    if visible:
+        return [v2.Grayscale(3)] if recipe == "pmt-gray" else []
+    radius, scale = max(1, round(10 * height / 256)), height / 256
+    blur = v2.GaussianBlur(2 * radius + 1, sigma=(0.1 * scale, 3 * scale))
+    return [EachImage(v2.RandomChoice([v2.ColorJitter(brightness=0.3, contrast=0.3), blur]))]
 
 
 def _create_augmix() -> nn.Module:
