@@ -394,9 +394,9 @@ def create_train_transform(
         size: (height, width) of the result, pixels.
         mean: Mean of each channel, of values from 0 to 1; many timm networks take 0.5 in place of ImageNet's.
         std: Standard deviation of each channel, of values from 0 to 1.
-        recipe: Name of the recipe.
+        recipe: Name of the recipe, or a mapping from first epochs, starting at 0, to names.
         padding: Number of zero pixels around the image before the crop; by default the field's 10 at a height of 288,
-            and in proportion at others.
+            and in proportion at others, and none for PMT.
         interpolation: Method of resizing. The scripts of the AGW family use ``"lanczos"``, which Pillow computes image
             by image; ``"bilinear"`` and ``"bicubic"`` are faster and take batches on any device.
 
@@ -433,8 +433,9 @@ def create_train_transform(
             scaled, normalized = v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)
             enhance = [ModerateLinearEnhancement(), RadicalLinearEnhancement(), ChannelErasing()]
             erase = nn.Sequential(SoftErasing(), SelfPatchMix())
-            mixed = [MixedViews(erase, _create_augmix(), erased_first=recipe == "cil-literal")]
-        return nn.Sequential(*scaled, *mixed, v2.Normalize(mean, std))
+            views = [MixedViews(erase, _create_augmix(), erased_first=recipe == "cil-literal")]
+            mixed = [scaled, *(enhance if recipe == "rle" else views), normalized]
+        return nn.Sequential(*placed, *mixed)
     erased = [*shifted, ChannelErasing(0.6 if recipe == "caj+" and visible else 0.5)]
     if not visible:
         return nn.Sequential(*erased, ChannelAdaptiveGray(0.6 if recipe == "caj+" else 0.5))
