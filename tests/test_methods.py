@@ -59,3 +59,8 @@ def test_three_steps(records, name):
     assert [key for key, value in trained.items() if value.grad is None] == []
     moved = sum(not torch.equal(value, before[key]) for key, value in trained.items())
     assert moved > 0.9 * len(trained)  # the ReLU of an encoder of images may be dead
+
+
+def test_every_method_is_documented():
+    page = (EXAMPLES.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in page] == []
