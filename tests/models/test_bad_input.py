@@ -16,19 +16,23 @@ from vireid.models import (
     AuxiliaryGenerator,
     BNNeck,
     CrossModalityLearner,
+    DualBNNeck,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
     IntraModalityLearner,
+    MaskPartPooling,
     MiddleModality,
     MixedModality,
     ModalityAlleviation,
     NonLocalBlock,
+    PrototypePartPooling,
     SyncreticModality,
     TwoStreamBackbone,
     TwoStreamBaseline,
     XModality,
     check_export,
     create_agw,
+    create_pmt,
     export,
     load_exported,
     pair_by_identity,
@@ -229,6 +233,26 @@ CASES = {
             torch.rand(4, 8, device="meta"),
         ),
     ),
+    "DualBNNeck": case(DualBNNeck, {}, channels=integer(least=1)),
+    "DualBNNeck.forward": case(
+        DualBNNeck(8), {}, embeddings=tensor(torch.rand(8), torch.rand(4, 7), torch.rand(1, 8), torch.ones(4, 8).int())
+    ),
+    "MaskPartPooling": case(MaskPartPooling, {"channels": 8}, channels=integer(least=1), parts=integer(least=1)),
+    "MaskPartPooling.forward": case(MaskPartPooling(8), {}, feature_map=NO_MAP),
+    "MaskPartPooling.masks": case(MaskPartPooling(8).masks, {}, feature_map=NO_MAP),
+    "PrototypePartPooling": case(
+        PrototypePartPooling,
+        {"channels": 8, "size": (6, 6)},
+        channels=integer(least=1),
+        size=size(),
+        parts=integer(least=1),
+    ),
+    "PrototypePartPooling.forward": case(
+        PrototypePartPooling(8, (6, 6)), {}, feature_map=[*NO_MAP, torch.rand(4, 8, 6, 5)]
+    ),
+    "PrototypePartPooling.masks": case(
+        PrototypePartPooling(8, (6, 6)).masks, {}, feature_map=[*NO_MAP, torch.rand(4, 8, 6, 5)]
+    ),
     "NonLocalBlock": case(
         NonLocalBlock, {"channels": 8}, channels=integer(least=1), inter_channels=integer(least=1)[1:]
     ),
@@ -316,6 +340,13 @@ CASES = {
         modality=choice("infared", "auxiliary"),
         feature=choice("pool", "BN"),
     ),
+    "TwoStreamEmbedder.normalize": case(
+        embedder.normalize,
+        {"visible": torch.rand(4, 96), "infrared": torch.rand(4, 96)},
+        visible=tensor(torch.rand(4), torch.rand(4, 8, 1, 1), torch.ones(4, 96).int(), torch.rand(0, 96)),
+        infrared=tensor(torch.rand(4), torch.rand(4, 95), torch.ones(4, 96).int(), torch.rand(4, 96, device="meta")),
+    ),
+    "TwoStreamEmbedder.neck_of": case(embedder.neck_of, {}, modality=choice("infared", "auxiliary")),
     "TwoStreamEmbedder.forward": case(
         embedder, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
     ),
@@ -430,6 +461,16 @@ CASES = {
         backbone=[None, 3, [], {}, object(), "", "resnet5O"],
         pretrained=flag(),
         image_size=size(),
+        generator=["input", *NO_MODULE],
+    ),
+    "create_pmt": case(
+        create_pmt,
+        {"num_identities": 5, "backbone": "test_vit", **SIZE},
+        num_identities=integer(least=1),
+        backbone=[None, 3, [], {}, object(), "", "test_vi", "test_resnet"],
+        pretrained=flag(),
+        image_size=size(),
+        patch_stride=[value for value in integer(least=1) if value is not None],
         generator=["input", *NO_MODULE],
     ),
 }

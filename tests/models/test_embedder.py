@@ -17,8 +17,11 @@ from vireid import MUN, TwoStreamEmbedder, create_backbone
 from vireid.losses import MUNLoss
 from vireid.models import (
     BNNeck,
+    DualBNNeck,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
+    MaskPartPooling,
+    PrototypePartPooling,
     TwoStreamBackbone,
     TwoStreamBaseline,
     create_agw,
@@ -226,6 +229,8 @@ def test_copies(images, clone):
             {"pool": GeneralizedMeanPool(2.5, eps=1e-3), "neck": nn.Identity()},
         ),
         (created, {"pool": GeneralizedMeanPool(4, learnable=True)}),
+        (created, {"pool": MaskPartPooling(96, parts=2)}),
+        (created, {"pool": PrototypePartPooling(96, (4, 2), parts=2), "neck": DualBNNeck(288)}),
         (created, {"preprocessing": {"size": (96, 32), "mean": (0.5, 0.5, 0.5), "std": [0.1, 0.2, 0.3]}}),
     ],
 )
@@ -248,6 +253,49 @@ def test_round_trip(tmp_path, create, parts):
     assert config["vireid"]
     assert config["backbone"] == embedder.backbone.config
     assert config["preprocessing"]["size"] == list(embedder.preprocessing["size"])
+
+
+def test_each_modality_has_its_own_neck(images):
+    torch.manual_seed(0)
+    embedder = TwoStreamEmbedder(created(), neck=DualBNNeck(96))
+    assert embedder.neck_of("visible") is embedder.neck.visible
+    assert embedder.neck_of("infrared") is embedder.neck.infrared
+    rows = torch.rand(5, 96) + 1, torch.rand(3, 96)
+    normalised = embedder.normalize(*rows)
+    for modality, row, found in zip(("visible", "infrared"), rows, normalised):
+        torch.testing.assert_close(found, BNNeck(96)(row))
+        torch.testing.assert_close(embedder.neck_of(modality).running_mean, 0.1 * row.mean(0))
+    with torch.no_grad():
+        embedder.neck.infrared.weight.fill_(2)
+    embedder.eval()
+    for modality in ("visible", "infrared"):
+        pooled = embedder.embed(images[0], modality, feature="pooled")
+        norm = embedder.pool(embedder.backbone.shared_stages(embedder.backbone.first_stages(images[0], modality)))
+        expected = embedder.neck_of(modality)(pooled * norm.norm(dim=1, keepdim=True))
+        torch.testing.assert_close(embedder.embed(images[0], modality), torch.nn.functional.normalize(expected))
+    mean = embedder.neck(rows[0])
+    torch.testing.assert_close(mean, (embedder.neck.visible(rows[0]) + embedder.neck.infrared(rows[0])) / 2)
+    one = TwoStreamEmbedder(created())
+    assert one.neck_of("visible") is one.neck_of("infrared") is one.neck
+    torch.testing.assert_close(torch.cat(one.normalize(*rows)), BNNeck(96)(torch.cat(rows)))
+
+
+def test_networks_train_an_embedder_with_two_necks(images):
+    embedder = TwoStreamEmbedder(created(), neck=DualBNNeck(96))
+    for network in (MUN(7, embedder), TwoStreamBaseline(7, embedder, generator="random")):
+        before = embedder.neck.infrared.running_mean.clone()
+        output = network(*images)
+        expected = network.infrared_classifier(BNNeck(96)(output.infrared))
+        torch.testing.assert_close(output.infrared_logits, expected, rtol=1e-4, atol=1e-4)
+        assert not torch.equal(embedder.neck.infrared.running_mean, before)
+    with pytest.raises(ValueError, match="auxiliary_statistics must be 'own' for an embedder with a neck for each"):
+        MUN(7, embedder, auxiliary_statistics="shared")
+
+
+def test_the_width_is_that_of_the_pool():
+    embedder = TwoStreamEmbedder(created(), MaskPartPooling(96, parts=2))
+    assert embedder.embedding_dim == embedder.neck.num_features == 288
+    assert embedder.eval().embed(torch.rand(2, 3, *SIZE), "visible").shape == (2, 288)
 
 
 def test_training_goes_on_from_a_trained_embedder(tmp_path, images):

@@ -11,17 +11,21 @@ from vireid.models import (
     AuxiliaryGenerator,
     BNNeck,
     CrossModalityLearner,
+    DualBNNeck,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
     IntraModalityLearner,
+    MaskPartPooling,
     MiddleModality,
     MixedModality,
     ModalityAlleviation,
     NonLocalBlock,
+    PrototypePartPooling,
     SyncreticModality,
     TwoStreamBaseline,
     XModality,
     create_agw,
+    create_pmt,
     pair_by_identity,
 )
 
@@ -49,6 +53,9 @@ MODULES = {
     "learnable GeneralizedMeanPool": (lambda: GeneralizedMeanPool(learnable=True), MAPS[:1]),
     "BNNeck": (lambda: BNNeck(8), MAPS[:1, ..., 0, 0]),
     "ModalityAlleviation": (lambda: ModalityAlleviation(8), MAPS[:1]),
+    "DualBNNeck": (lambda: DualBNNeck(8), MAPS[:1, ..., 0, 0]),
+    "MaskPartPooling": (lambda: MaskPartPooling(8), MAPS[:1]),
+    "PrototypePartPooling": (lambda: PrototypePartPooling(8, (12, 6)), MAPS[:1]),
     "NonLocalBlock": (lambda: NonLocalBlock(8), MAPS[:1]),
     "AuxiliaryBatchNorm": (Auxiliary, MAPS[:1]),
     "XModality": (XModality, IMAGES),
@@ -72,6 +79,7 @@ MODULES = {
         IMAGES,
     ),
     "create_agw": (lambda: create_agw(5, "test_resnet", **SIZE), IMAGES),
+    "create_pmt": (lambda: create_pmt(5, "test_vit", **SIZE), IMAGES),
 }
 
 

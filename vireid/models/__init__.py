@@ -10,7 +10,7 @@ from vireid.models.batchnorm import AuxiliaryBatchNorm
 from vireid.models.checkpoints import load_training_state, lock_folder, save_training_state
 from vireid.models.embedder import TwoStreamEmbedder
 from vireid.models.export import ExportedEmbedder, ExportReport, ParityReport, check_export, export, load_exported
-from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.head import BNNeck, DualBNNeck, GeneralizedMeanPool
 from vireid.models.intermediate import (
     IntermediateModalityNetwork,
     MiddleModality,
@@ -20,6 +20,7 @@ from vireid.models.intermediate import (
 )
 from vireid.models.mun import MUN, MUNOutput
 from vireid.models.non_local import NonLocalBlock
+from vireid.models.parts import MaskPartPooling, PrototypePartPooling
 
 __all__ = [
     "MUN",
@@ -29,17 +30,20 @@ __all__ = [
     "BNNeck",
     "BaselineOutput",
     "CrossModalityLearner",
+    "DualBNNeck",
     "ExportReport",
     "ExportedEmbedder",
     "GeneralizedMeanPool",
     "IntermediateModalityNetwork",
     "IntraModalityLearner",
     "MUNOutput",
+    "MaskPartPooling",
     "MiddleModality",
     "MixedModality",
     "ModalityAlleviation",
     "NonLocalBlock",
     "ParityReport",
+    "PrototypePartPooling",
     "SyncreticModality",
     "TwoStreamBackbone",
     "TwoStreamBaseline",

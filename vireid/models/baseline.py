@@ -103,9 +103,8 @@ class TwoStreamBaseline(nn.Module):
             check_views("infrared", infrared, "visible", visible)
         visible_map, infrared_map = self.embedder.backbone.first_maps(visible, infrared)
         z = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
-        sizes = [len(visible), len(infrared)]
-        z_visible, z_infrared = z.split(sizes)
-        n_visible, n_infrared = self.embedder.neck(z).split(sizes)
+        z_visible, z_infrared = z.split([len(visible), len(infrared)])
+        n_visible, n_infrared = self.embedder.normalize(z_visible, z_infrared)
         output = BaselineOutput(
             visible=z_visible,
             infrared=z_infrared,

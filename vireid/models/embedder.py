@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from vireid._checks import (
     check_choice,
+    check_embeddings,
     check_flags,
     check_image_batch,
+    check_integer,
     check_like_weights,
     check_number,
     check_size,
@@ -33,7 +35,8 @@ from vireid._checks import (
 from vireid._files import load_json, load_tensors, save_json, save_tensors, write_file
 from vireid.modality import Modality
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
-from vireid.models.head import BNNeck, GeneralizedMeanPool
+from vireid.models.head import BNNeck, DualBNNeck, GeneralizedMeanPool
+from vireid.models.parts import MaskPartPooling, PrototypePartPooling
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,9 +53,10 @@ class TwoStreamEmbedder(nn.Module):
 
     Args:
         backbone: Two-stream backbone, from :func:`create_backbone` or with halves of your own.
-        pool: Module from the last feature map, b c h w, to embeddings, b d; GeM pooling by default.
+        pool: Module from the last feature map, b c h w, to embeddings, b d; GeM pooling by default. One whose
+            embeddings have another width than the map, such as :class:`MaskPartPooling`, has it as ``out_channels``.
         neck: Module from pooled to normalised embeddings, b d; a :class:`BNNeck` by default (A15 in the paper notes).
-            ``nn.Identity()`` is none.
+            ``nn.Identity()`` is none; a :class:`DualBNNeck` has one for each modality.
         preprocessing: Mapping of the ``size`` (height, width), ``mean`` and ``std`` of the images. By default the image
             size of the backbone, (288, 144) if it has none, with the mean and standard deviation of its pretrained
             weights, or of ImageNet without such weights.
@@ -85,8 +89,8 @@ class TwoStreamEmbedder(nn.Module):
         _check_parts(pool, neck)
         self.backbone = backbone
         self.pool = GeneralizedMeanPool() if pool is None else pool
-        self.neck = BNNeck(backbone.out_channels) if neck is None else neck
-        self.embedding_dim = backbone.out_channels
+        self.embedding_dim = _find_width(self.pool, backbone)
+        self.neck = BNNeck(self.embedding_dim) if neck is None else neck
         size = (backbone.config or {}).get("image_size", (288, 144))
         usual = {"size": size, **(backbone.normalization or {})}
         self.preprocessing = _check_preprocessing(usual if preprocessing is None else preprocessing)
@@ -114,7 +118,43 @@ class TwoStreamEmbedder(nn.Module):
         self.check_images("images", images)
         check_choice("feature", feature, ("bn", "pooled"))
         pooled = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
-        return nn.functional.normalize(self.neck(pooled) if feature == "bn" else pooled)
+        return nn.functional.normalize(self.neck_of(modality)(pooled) if feature == "bn" else pooled)
+
+    def neck_of(self, modality: Modality | str) -> nn.Module:
+        """Return the neck of a modality: its own one of a :class:`DualBNNeck`, or the only one.
+
+        Args:
+            modality: Modality of the embeddings.
+
+        Raises:
+            ValueError: If there is no such modality.
+            TypeError: If the modality is not a string.
+        """
+        visible = Modality.of(modality) is Modality.VISIBLE
+        if isinstance(self.neck, DualBNNeck):
+            return self.neck.visible if visible else self.neck.infrared
+        return self.neck
+
+    def normalize(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
+        """Run pooled embeddings of both modalities through the neck, as one batch unless each has its own.
+
+        Args:
+            visible: Pooled embeddings of visible images.
+            infrared: Pooled embeddings of infrared images.
+
+        Shape:
+            b d, b' d -> b d, b' d.
+
+        Raises:
+            ValueError: If the embeddings have another shape or device.
+            TypeError: If the embeddings have the wrong type.
+        """
+        check_embeddings("visible", visible)
+        check_embeddings("infrared", infrared, like=visible)
+        if isinstance(self.neck, DualBNNeck):
+            return self.neck.visible(visible), self.neck.infrared(infrared)
+        both = self.neck(torch.cat([visible, infrared]))
+        return both[: len(visible)], both[len(visible) :]
 
     def extra_repr(self) -> str:
         """Return the preprocessing, for ``print``."""
@@ -336,7 +376,15 @@ def _describe(part: nn.Module) -> dict[str, Any] | str | None:
     if type(part) is GeneralizedMeanPool:
         learnable = isinstance(part.p, Tensor)  # then p is among the weights
         return {"p": 3.0 if learnable else part.p, "learnable": learnable, "eps": part.eps}
-    return {BNNeck: "bn", nn.Identity: "none", nn.Flatten: "flatten"}.get(type(part))
+    if type(part) is MaskPartPooling:
+        parts, channels = part.convolution.weight.shape[:2]
+        return {"type": "mask parts", "channels": channels, "parts": parts}
+    if type(part) is PrototypePartPooling:
+        parts, channels = part.prototypes.shape
+        size = [*part.positions.shape[1:]]
+        return {"type": "prototype parts", "channels": channels, "size": size, "parts": parts}
+    names: dict[type, str] = {BNNeck: "bn", DualBNNeck: "dual bn", nn.Identity: "none", nn.Flatten: "flatten"}
+    return names.get(type(part))
 
 
 def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> dict[str, Any]:
@@ -352,11 +400,28 @@ def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> di
         parts["pool"] = nn.Flatten()
     elif own["pool"] is None:
         check_type(f"{CONFIG}['pool']", config["pool"], dict, "be a dictionary")
-        parts["pool"] = GeneralizedMeanPool(**config["pool"])
+        arguments = dict(config["pool"])
+        pools: dict[str, Callable[..., nn.Module]] = {
+            "gem": GeneralizedMeanPool,
+            "mask parts": MaskPartPooling,
+            "prototype parts": PrototypePartPooling,
+        }
+        kind = arguments.pop("type", "gem")
+        check_choice(f"{CONFIG}['pool']['type']", kind, pools)
+        parts["pool"] = pools[kind](**arguments)
     if own["neck"] is None:
-        check_choice(f"{CONFIG}['neck']", config["neck"], ("bn", "none"))
-        parts["neck"] = nn.Identity() if config["neck"] == "none" else None
+        check_choice(f"{CONFIG}['neck']", config["neck"], ("bn", "none", "dual bn"))
+        if config["neck"] == "none":
+            parts["neck"] = nn.Identity()
+        elif config["neck"] == "dual bn":
+            parts["neck"] = DualBNNeck(_find_width(parts["pool"], parts["backbone"]))
     return parts
+
+
+def _find_width(pool: nn.Module, backbone: TwoStreamBackbone) -> int:
+    """The number of values of a pooled embedding."""
+    width: Any = getattr(pool, "out_channels", backbone.out_channels)
+    return check_integer("pool.out_channels", width, least=1)
 
 
 def _check_weights(embedder: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -361,7 +361,7 @@ class _Deployed(nn.Module):
         backbone = parts.backbone
         own = backbone.visible_stages if modality is Modality.VISIBLE else backbone.infrared_stages
         self.stages = nn.Sequential(own, backbone.shared_stages).to(dtype)
-        self.pool, self.neck = parts.pool, parts.neck  # in float32: the powers of GeM exceed float16
+        self.pool, self.neck = parts.pool, parts.neck_of(modality)  # in float32: the powers of GeM exceed float16
         self.dtype = dtype
         mean, std = (
             torch.tensor(embedder.preprocessing[x], dtype=torch.float64).view(3, 1, 1) for x in ("mean", "std")

@@ -1,4 +1,4 @@
-"""From feature maps to logits: generalised-mean pooling, the BNNeck and identity classifiers."""
+"""From feature maps to logits: generalised-mean pooling, BNNecks and identity classifiers."""
 
 from __future__ import annotations
 
@@ -98,6 +98,45 @@ class BNNeck(nn.BatchNorm1d):
         require(not self.training or shape[0] > 1, "embeddings", "have at least 2 rows in training", shape)
         check_like_weights("embeddings", embeddings, self.weight)
         return super().forward(embeddings)
+
+
+class DualBNNeck(nn.Module):
+    """Normalise the embeddings of each modality with a :class:`BNNeck` of its own, as SAAI does.
+
+    :class:`TwoStreamEmbedder` calls the one that belongs to the modality of the images. Called with embeddings alone,
+    of a generated modality for example, this module returns the mean of both.
+
+    Args:
+        channels: Number of values d of an embedding.
+
+    Attributes:
+        visible: BNNeck of the visible modality.
+        infrared: BNNeck of the infrared modality.
+
+    Shape:
+        b d -> b d.
+
+    Raises:
+        ValueError: If ``channels`` is less than 1, or the input does not fit, as for :class:`BNNeck`.
+        TypeError: If ``channels`` is not an integer, or the input has another type than the weights.
+
+    Example:
+        >>> neck = DualBNNeck(4)
+        >>> neck.infrared(torch.rand(8, 4)).mean(0).allclose(torch.zeros(4), atol=1e-5)
+        True
+
+    References:
+        Fang et al., Visible-Infrared Person Re-Identification via Semantic Alignment and Affinity Inference, ICCV 2023.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.visible, self.infrared = BNNeck(channels), BNNeck(channels)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Compute the mean of both normalisations of b d."""
+        normalised: Tensor = (self.visible(embeddings) + self.infrared(embeddings)) / 2
+        return normalised
 
 
 def create_classifiers(embedding_dim: int, num_identities: int, *, shared: bool) -> tuple[nn.Linear, nn.Linear]:

@@ -109,6 +109,9 @@ class MUN(nn.Module):
         check_choice("auxiliary_statistics", auxiliary_statistics, ("own", "shared"))
         self.embedder = create_embedder(backbone, pretrained=pretrained, image_size=image_size)
         backbone, neck, width = self.embedder.backbone, self.embedder.neck, self.embedder.embedding_dim
+        one_neck = self.embedder.neck_of("visible") is self.embedder.neck_of("infrared")
+        rule = "be 'own' for an embedder with a neck for each modality"
+        require(auxiliary_statistics == "own" or one_neck, "auxiliary_statistics", rule, auxiliary_statistics)
         self.visible_classifier, self.infrared_classifier = create_classifiers(
             width, num_identities, shared=shared_classifier
         )
@@ -186,7 +189,7 @@ class MUN(nn.Module):
             stages_batchnorm, neck_batchnorm = self.auxiliary_batchnorm
             z = pool(shared_stages(torch.cat([visible_map, infrared_map])))
             z_auxiliary = pool(stages_batchnorm(shared_stages, auxiliary_map))
-            n = torch.cat([neck(z), neck_batchnorm(neck, z_auxiliary)])
+            n = torch.cat([*self.embedder.normalize(*z.chunk(2)), neck_batchnorm(neck, z_auxiliary)])
             z = torch.cat([z, z_auxiliary])  # (m b) d
         return z.chunk(3), n.chunk(3)
 
