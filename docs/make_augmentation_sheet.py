@@ -8,28 +8,39 @@ from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image, ImageDraw
+from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize, to_pil_image
 
 from vireid.data import (
     ChannelAdaptiveGray,
     ChannelErasing,
     ChannelExchange,
+    ModerateLinearEnhancement,
     Normalize,
+    RadicalLinearEnhancement,
     RandomFlip,
     RandomPadCrop,
+    SelfPatchMix,
+    SoftErasing,
     create_train_transform,
     generate_synthetic,
     read_image,
 )
 from vireid.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 
+SCALE, NORMALIZE = v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
 ROWS = {
     "RandomPadCrop(20)": torch.nn.Sequential(RandomPadCrop(20), Normalize()),
     "RandomFlip()": torch.nn.Sequential(RandomFlip(), Normalize()),
     "ChannelExchange()": torch.nn.Sequential(Normalize(), ChannelExchange()),
     "ChannelAdaptiveGray()": torch.nn.Sequential(Normalize(), ChannelAdaptiveGray()),
     "ChannelErasing()": torch.nn.Sequential(Normalize(), ChannelErasing()),
+    "SoftErasing()": torch.nn.Sequential(SCALE, SoftErasing(), NORMALIZE),
+    "SelfPatchMix()": torch.nn.Sequential(SCALE, SelfPatchMix(), NORMALIZE),
+    "ModerateLinearEnhancement()": torch.nn.Sequential(SCALE, ModerateLinearEnhancement(), NORMALIZE),
+    "RadicalLinearEnhancement()": torch.nn.Sequential(SCALE, RadicalLinearEnhancement(), NORMALIZE),
     "TwoViews, as in CAJ": create_train_transform("visible", recipe="caj"),
+    "MixedViews, as in CIL": create_train_transform("visible", recipe="cil"),
     'create_train_transform("visible")': create_train_transform("visible"),
     'create_train_transform("infrared")': create_train_transform("infrared"),
 }
@@ -52,7 +63,7 @@ def main() -> None:
         image = images["infrared" if "infrared" in name else "visible"]
         drawn = [augment(image) for _ in range(DRAWS)]
         if drawn[0].ndim == 4:
-            drawn = list(torch.cat(drawn[: DRAWS // 2]))
+            drawn = list(torch.cat(drawn)[:DRAWS])
         shown = [image / 255, *((x * std + mean).clamp(0, 1) for x in drawn)]
         for column, picture in enumerate(shown):
             left = column * (WIDTH + GAP) + (3 * GAP if column else 0)
