@@ -65,6 +65,7 @@ MODULES = {
     "SyncreticModality": (SyncreticModality, IMAGES),
     "MiddleModality": (MiddleModality, IMAGES),
     "TwoStreamBackbone": (lambda: create_backbone("test_resnet", **SIZE), IMAGES),
+    "zero-padding": (lambda: create_backbone("test_resnet", modality_specific_stages="zero-padding", **SIZE), IMAGES),
     "transformer": (lambda: create_backbone("test_vit", **SIZE), IMAGES),
     "MUN": (lambda: MUN(5, "test_resnet", **SIZE), IMAGES),
     "MUN with shared statistics": (lambda: MUN(5, "test_resnet", auxiliary_statistics="shared", **SIZE), IMAGES),
