@@ -56,7 +56,19 @@ OUTPUTS = [None, 3, "text", object(), {}, (ROWS, ROWS)]
 OPTIONAL = [value for value in tensor(*BAD_IDENTITIES) if value is not None]
 BY_POSITION = losses.ModalityAlignmentLoss(**SIZES)
 BY_IDENTITY = losses.ModalityAlignmentLoss(8, iterations=9, num_identities=2)
+MASKS = torch.rand(4, 2, 6, 3)
+BAD_MASKS = tensor(ROWS, torch.rand(0, 2, 6, 3), torch.rand(4, 2, 6, 0), torch.ones(4, 2, 6, 3).int(), MASKS + 0j)
+HEADS = [f"{modality}_{kind}_logits" for modality in ("visible", "infrared") for kind in ("own", "mean")]
+OUTPUT_OF_MPANET = SimpleNamespace(**vars(OUTPUT), masks=MASKS, **dict.fromkeys(HEADS, ROWS))
+
+
+def without_of_mpanet(field):
+    return SimpleNamespace(**{name: value for name, value in vars(OUTPUT_OF_MPANET).items() if name != field})
+
+
 CASES = {
+    "AttentionDiversityLoss": case(losses.AttentionDiversityLoss),
+    "AttentionDiversityLoss.forward": case(losses.AttentionDiversityLoss(), {}, masks=BAD_MASKS),
     "AuxiliaryModalityLoss": case(
         losses.AuxiliaryModalityLoss,
         {"loss": losses.BaselineLoss()},
@@ -116,6 +128,13 @@ CASES = {
         embeddings=tensor(*BAD_ROWS),
         identities=tensor(*BAD_IDENTITIES),
     ),
+    "CenterClusterLoss": case(losses.CenterClusterLoss, margin=number(least=0), dead_zone=number(least=0)),
+    "CenterClusterLoss.forward": case(
+        losses.CenterClusterLoss(),
+        {"embeddings": ROWS, "identities": IDENTITIES},
+        embeddings=tensor(*BAD_ROWS),
+        identities=tensor(*BAD_IDENTITIES),
+    ),
     "HeteroCenterTripletLoss": case(losses.HeteroCenterTripletLoss, margin=number(least=0)),
     "HeteroCenterTripletLoss.forward": case(
         losses.HeteroCenterTripletLoss(),
@@ -170,6 +189,34 @@ CASES = {
     ),
     "JensenShannonLoss": case(losses.JensenShannonLoss),
     "JensenShannonLoss.forward": case(losses.JensenShannonLoss(), {}, logits=tensor(*BAD_VIEWS)),
+    "MPANetLoss": case(
+        losses.MPANetLoss,
+        modality_identity_weight=number(least=0),
+        center_cluster_weight=number(least=0),
+        separation_weight=number(least=0),
+        mutual_weight=number(least=0),
+        center_cluster=PART,
+        separation=PART,
+        mutual=PART,
+    ),
+    "MPANetLoss.forward": case(
+        losses.MPANetLoss(),
+        {"output": OUTPUT_OF_MPANET, "identities": IDENTITIES},
+        output=[
+            *OUTPUTS,
+            *map(without_of_mpanet, ("visible", "infrared", "visible_logits", "infrared_logits", "masks", *HEADS)),
+        ],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
+    ),
+    "MaskSeparationLoss": case(losses.MaskSeparationLoss, positions=choice("summ", "all")),
+    "MaskSeparationLoss.forward": case(losses.MaskSeparationLoss(), {}, masks=BAD_MASKS),
+    "MutualLearningLoss": case(losses.MutualLearningLoss, divergence=choice("js", "kl ")),
+    "MutualLearningLoss.forward": case(
+        losses.MutualLearningLoss(),
+        {"logits": ROWS, "target_logits": ROWS},
+        logits=tensor(*BAD_ROWS),
+        target_logits=tensor(*OTHER_ROWS, torch.rand(3, 8)),
+    ),
     "MUNLoss": case(
         losses.MUNLoss,
         SIZES,

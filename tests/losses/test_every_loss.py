@@ -51,7 +51,28 @@ def pair(v, r, a, y):
     return v, r, y
 
 
+def masks(v, r, a, y):
+    return (torch.cat([v, r]).abs().view(2 * P * K, 6, 16, 8),)
+
+
+class OutputOfMPANet(NamedTuple):
+    visible: torch.Tensor
+    infrared: torch.Tensor
+    visible_logits: torch.Tensor
+    infrared_logits: torch.Tensor
+    visible_own_logits: torch.Tensor
+    infrared_own_logits: torch.Tensor
+    visible_mean_logits: torch.Tensor
+    infrared_mean_logits: torch.Tensor
+    masks: torch.Tensor
+
+
+def output_of_mpanet(v, r, a, y):
+    return OutputOfMPANet(v, r, v, r, v, r, r, v, *masks(v, r, a, y)), y
+
+
 LOSSES = {
+    "AttentionDiversityLoss": (losses.AttentionDiversityLoss, masks),
     "AuxiliaryModalityLoss": (
         lambda: losses.AuxiliaryModalityLoss(losses.BaselineLoss(), identity_alignment_weight=0.5),
         output_of_a_network,
@@ -74,6 +95,7 @@ LOSSES = {
         output_of_views,
     ),
     "DiscriminativeCenterLoss": (losses.DiscriminativeCenterLoss, together),
+    "CenterClusterLoss": (lambda: losses.CenterClusterLoss(99.0, dead_zone=1e-3), together),
     "HeteroCenterTripletLoss": (lambda: losses.HeteroCenterTripletLoss(margin=99.0), pair),
     "IdentityAlignmentLoss": (lambda: losses.IdentityAlignmentLoss(margin=99.0), triple),
     "IdentityAlignmentLoss, normalised": (lambda: losses.IdentityAlignmentLoss(normalize=True), triple),
@@ -82,7 +104,14 @@ LOSSES = {
     "IdentityMMDLoss": (losses.IdentityMMDLoss, pair),
     "IdentityMMDLoss, gated": (lambda: losses.IdentityMMDLoss(unbiased=True, margin=1e-4), pair),
     "JensenShannonLoss": (losses.JensenShannonLoss, views),
+    "MPANetLoss": (losses.MPANetLoss, output_of_mpanet),
     "MUNLoss": (lambda: losses.MUNLoss(D, **SIZES, auxiliary_identity_weight=1), output_of_a_network),
+    "MaskSeparationLoss": (losses.MaskSeparationLoss, masks),
+    "MutualLearningLoss": (losses.MutualLearningLoss, lambda v, r, a, y: (v, r)),
+    "MutualLearningLoss, soft labels": (
+        lambda: losses.MutualLearningLoss(divergence="cross_entropy"),
+        lambda v, r, a, y: (v, r),
+    ),
     "ModalityAlignmentLoss": (lambda: losses.ModalityAlignmentLoss(D, **SIZES), triple),
     "ModalityAlignmentLoss, by identity": (
         lambda: losses.ModalityAlignmentLoss(D, iterations=3, num_identities=P),
@@ -123,7 +152,7 @@ def test_half_precision_gives_the_value_of_single_precision(name, norm, half, in
     rows = torch.randn(3, P * K, D, generator=torch.Generator().manual_seed(1))
     rows = (norm * torch.nn.functional.normalize(rows, dim=2)).to(half).float().unbind()
     expected, expected_gradients = run(name, rows)
-    assert expected > 0
+    assert expected > 0 or (expected < 0 and "Diversity" in name)
     if "half" in inputs:
         rows = [modality.to(half) for modality in rows]
     elif "mixed" in inputs:

@@ -6,15 +6,19 @@ from vireid.losses.baseline import BaselineLoss
 from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
+from vireid.losses.mpanet import CenterClusterLoss, MaskSeparationLoss, MPANetLoss, MutualLearningLoss
 from vireid.losses.mun import MUNLoss
 from vireid.losses.outputs import LossOutput
 from vireid.losses.pmt import DiscriminativeCenterLoss, ModalitySharedEnhancementLoss, PMTLoss
+from vireid.losses.saai import AttentionDiversityLoss
 from vireid.losses.triplet import BatchHardTripletLoss, HeteroCenterTripletLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
+    "AttentionDiversityLoss",
     "AuxiliaryModalityLoss",
     "BaselineLoss",
     "BatchHardTripletLoss",
+    "CenterClusterLoss",
     "ConsistentViewsLoss",
     "DiscriminativeCenterLoss",
     "HeteroCenterTripletLoss",
@@ -24,9 +28,12 @@ __all__ = [
     "IdentityMMDLoss",
     "JensenShannonLoss",
     "LossOutput",
+    "MPANetLoss",
     "MUNLoss",
+    "MaskSeparationLoss",
     "ModalityAlignmentLoss",
     "ModalitySharedEnhancementLoss",
+    "MutualLearningLoss",
     "PMTLoss",
     "ViewCrossEntropyLoss",
     "WeightedRegularizedTripletLoss",
