@@ -467,7 +467,7 @@ CASES = {
         create_pmt,
         {"num_identities": 5, "backbone": "test_vit", **SIZE},
         num_identities=integer(least=1),
-        backbone=[None, 3, [], {}, object(), "", "test_vi", "test_resnet"],
+        backbone=[None, 3, [], {}, object(), "", "test_vi"],
         pretrained=flag(),
         image_size=size(),
         patch_stride=[value for value in integer(least=1) if value is not None],

@@ -21,6 +21,8 @@ from vireid.models.intermediate import (
 from vireid.models.mun import MUN, MUNOutput
 from vireid.models.non_local import NonLocalBlock
 from vireid.models.parts import MaskPartPooling, PrototypePartPooling
+from vireid.models.pmt import create_pmt
+from vireid.models.saai import create_saai
 
 __all__ = [
     "MUN",
@@ -52,6 +54,9 @@ __all__ = [
     "check_export",
     "create_agw",
     "create_backbone",
+    "create_mpanet",
+    "create_pmt",
+    "create_saai",
     "export",
     "load_exported",
     "load_training_state",

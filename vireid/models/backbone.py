@@ -206,12 +206,13 @@ def create_backbone(
     if patch_stride is not None:
         patch_stride = check_integer("patch_stride", patch_stride, least=1)
     check_flags(class_token=class_token)
+    _check_transformer(name, patch_stride, class_token)
     options = _check_options(name, timm_options)
     state = _find_weights(name, pretrained, checkpoint)
     fitted = size if patch_stride is None else None
     network = _create_network(name, fitted, last_stride, pretrained, state, options=options)
     if patch_stride is not None:
-        _set_patch_stride(name, network, size, patch_stride)
+        _set_patch_stride(network, size, patch_stride)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
     with torch.no_grad():
         last_map = None if last_stride == 2 else _remove_last_stride(network, image)
@@ -229,7 +230,8 @@ def create_backbone(
         if zero_padding:
             first, shared, cut_map = _keep_first_convolution(name, first, shared, image)
         if class_token:
-            last_map = _take_class_token(name, shared, cut_map)
+            shared.returns_class_token = True  # type: ignore[assignment]
+            last_map = shared(cut_map)
     streams = (first, first) if single_stream else first
     backbone = TwoStreamBackbone(streams, shared, cut_channels=cut_map.shape[1], out_channels=last_map.shape[1])
     backbone.config = {
@@ -370,7 +372,7 @@ def _no_weights(name: str, error: Exception) -> FileNotFoundError:
 
 def _create_network(
     name: str,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     last_stride: int | None = None,
     pretrained: bool = False,
     state: dict[str, Tensor] | None = None,
@@ -424,12 +426,21 @@ def _check_options(name: str, options: Mapping[str, Any] | None) -> dict[str, An
     return copied
 
 
-def _set_patch_stride(name: str, network: Any, size: tuple[int, int], stride: int) -> None:
+def _check_transformer(name: str, patch_stride: int | None, class_token: bool) -> None:
+    """Require what the options for plain vision transformers need of the network."""
+    if patch_stride is None and not class_token:
+        return
+    with torch.device("meta"):
+        network: Any = timm.create_model(name, num_classes=0)
+    plain, kind = isinstance(network, VisionTransformer), f"for {name}, which is no plain vision transformer with"
+    patches = plain and network.pos_embed is not None and type(network.patch_embed) is PatchEmbed
+    require(patch_stride is None or patches, "patch_stride", f"be None {kind} position embeddings", patch_stride)
+    token = plain and network.num_prefix_tokens > 0
+    require(not class_token or token, "class_token", f"be False {kind} such a token", class_token)
+
+
+def _set_patch_stride(network: Any, size: tuple[int, int], stride: int) -> None:
     """Let the patches of a vision transformer overlap, on images of a size."""
-    position: Any = getattr(network, "pos_embed", None)
-    fits = isinstance(network, VisionTransformer) and type(network.patch_embed) is PatchEmbed and position is not None
-    rule = f"be None for {name}, which is no plain vision transformer with position embeddings"
-    require(fits, "patch_stride", rule, stride)
     patches, old_grid = network.patch_embed, network.patch_embed.grid_size
     rows, columns = ((length - patch) // stride + 1 for length, patch in zip(size, patches.patch_size, strict=True))
     require(min(rows, columns) > 0, "image_size", f"hold a patch of {patches.patch_size} pixels", size)
@@ -437,7 +448,7 @@ def _set_patch_stride(name: str, network: Any, size: tuple[int, int], stride: in
     patches.grid_size, patches.num_patches = (rows, columns), rows * columns
     prefix = 0 if network.no_embed_class else network.num_prefix_tokens
     resized = resample_abs_pos_embed(
-        position.detach(),
+        network.pos_embed.detach(),
         [rows, columns],
         old_grid,
         num_prefix_tokens=prefix,
@@ -445,15 +456,6 @@ def _set_patch_stride(name: str, network: Any, size: tuple[int, int], stride: in
         antialias=False,
     )
     network.pos_embed = nn.Parameter(resized)
-
-
-def _take_class_token(name: str, shared: nn.Module, cut_map: Tensor) -> Tensor:
-    """Let the shared stages of a vision transformer return its class token, and return it."""
-    fits = isinstance(shared, _RemainingTokens) and shared.prefix is not None
-    require(fits, "class_token", f"be False for {name}, which is no plain vision transformer with such a token", True)
-    shared.returns_class_token = True  # type: ignore[assignment]
-    token: Tensor = shared(cut_map)
-    return token
 
 
 def _check_loaded(name: str, network: nn.Module, state: Mapping[str, Tensor]) -> None:
