@@ -8,6 +8,7 @@ by PyTorch on one forward pass; 1.98 is their ratio for ResNet-50 at 288×144.
 """
 
 import argparse
+import ctypes
 import statistics
 import time
 
@@ -26,9 +27,15 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--channels-last", action="store_true", help="weights and images in that memory format")
+    parser.add_argument(
+        "--keep-memory", action="store_true", help="tell glibc to keep freed memory, as the examples do"
+    )
     parser.add_argument("--operators", action="store_true", help="also time every operator of the generator alone")
     args = parser.parse_args()
 
+    if args.keep_memory:
+        for option, size in {-3: 2**31 - 1, -1: 2**31 - 1, -2: 2**28}.items():  # thresholds of mmap and trim, padding
+            ctypes.CDLL(None).mallopt(option, size)
     torch.manual_seed(0)
     model = MUN(4, args.backbone, image_size=tuple(args.size)).to(args.device)
     images = torch.randn(2, args.pairs, 3, *args.size, device=args.device).unbind()
