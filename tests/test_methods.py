@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vireid.data import CrossModalityIdentitySampler, PairedImages, create_dataset, generate_synthetic
+from vireid.data import (
+    CrossModalityIdentitySampler,
+    PairedImages,
+    create_dataset,
+    create_train_transform,
+    generate_synthetic,
+)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -36,7 +42,8 @@ def test_three_steps(records, name):
     method = METHODS[name]
     torch.manual_seed(0)
     network = method.network(3, "test_resnet", pretrained=False, image_size=(64, 32))
-    pairs = PairedImages(records, *example("methods").create_transforms(method.recipe, network.preprocessing))
+    recipe = {"recipe": method.recipe, **network.preprocessing}
+    pairs = PairedImages(records, *(create_train_transform(m, **recipe) for m in ("visible", "infrared")))
     sampler = CrossModalityIdentitySampler(
         pairs.visible_identities,
         pairs.infrared_identities,
@@ -59,6 +66,22 @@ def test_three_steps(records, name):
     assert [key for key, value in trained.items() if value.grad is None] == []
     moved = sum(not torch.equal(value, before[key]) for key, value in trained.items())
     assert moved > 0.9 * len(trained)  # the ReLU of an encoder of images may be dead
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.takes_auxiliary])
+def test_with_the_auxiliary_modality(name):
+    method = METHODS[name].with_auxiliary("random")
+    torch.manual_seed(0)
+    network = method.network(3, "test_resnet", pretrained=False, image_size=(64, 32))
+    loss = method.create_loss(network.embedding_dim, batch_size=4, iterations=3)
+    views = example("methods").RECIPES[method.recipe]
+    output = network(torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32))
+    total, terms = loss(output, torch.tensor([0, 0, 2, 2]))
+    total.backward()
+    assert terms["identity_consistency"] > 0
+    assert len(output.auxiliary_visible_logits) == 4
+    unreached = [key for key, value in network.named_parameters() if value.requires_grad and value.grad is None]
+    assert unreached == []
 
 
 def test_every_method_is_documented():
