@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import methods
-from methods import is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
+from methods import METHODS, is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 if __name__ == "__main__":
@@ -37,20 +37,22 @@ class Step(torch.nn.Module):
         self.model, self.criterion = model, criterion
 
     def forward(self, visible, infrared, identities):
-        """Compute the loss and its terms; visible images may come in several views, b v 3 H W."""
+        """Compute the loss, its terms and diagnostics; visible images may come in several views, b v 3 H W."""
         visible = torch.cat(visible.unbind(1)) if visible.ndim == 5 else visible  # view after view
-        return self.criterion(self.model(visible, infrared), identities)
+        output = self.model(visible, infrared)
+        total, terms = self.criterion(output, identities)
+        return total, terms | methods.diagnose(output, identities)
 
 
 def build(args, accelerator):
     """Build everything that may raise on bad input, before any training."""
-    method, size = methods.choose_method(args), tuple(args.image_size)
+    method, size = METHODS[args.method].with_auxiliary(args.auxiliary), tuple(args.image_size)
     with accelerator.main_process_first():
         dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
     torch.manual_seed(args.seed)
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
-    transforms = methods.create_transforms(args, model.preprocessing)
+    transforms = methods.create_transforms(args.recipe, model.preprocessing)
     pairs = data.PairedImages(dataset.train, *transforms)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -141,9 +143,11 @@ def fit(args, accelerator, watch):
                 values = train_step(run, batch)
                 run.history.append(values)
                 accelerator.log(values, step=len(run.history))
-                progress.set_postfix({name: f"{value:.2g}" for name, value in values.items()}, refresh=False)
+                terms = {name: f"{value:.2g}" for name, value in values.items() if not name.startswith("auxiliary ")}
+                progress.set_postfix(terms, refresh=False)
                 progress.update()
                 watch(run, epoch)
+            accelerator.print(methods.judge_auxiliary(run.history[-length:]) if epoch >= args.warm_up else "", end="")
         progress.close()
         if main:
             report(run, settings)
@@ -161,14 +165,8 @@ def report(run, settings):
     with (run.output / "log.csv").open("w", newline="") as file:
         rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
         csv.writer(file).writerows([("epoch", "iteration", *history), *rows])
-    measured = {
-        f"{key}, {name}": {int(i): 100 * results[name]["mean"][key] for i, results in run.results.items()}
-        for name in run.results["0"]
-        for key in ("rank-1", "mAP")
-    }
-    losses = {name: values for name, values in history.items() if name != "lr"}
-    figure = visualization.plot_curves({"loss terms": losses, "unseen identities (%)": measured}, smoothing=20)
-    figure.savefig(run.output / "curves.png", dpi=110)
+    panels = methods.panels_of(history, run.results)
+    visualization.plot_curves(panels, smoothing=20).savefig(run.output / "curves.png", dpi=110)
     rows = {
         f"{stage}, {name}": evaluation.RetrievalResult.from_dict(result)
         for stage, i in {"untrained": "0", "trained": [*run.results][-1]}.items()

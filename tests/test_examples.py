@@ -114,7 +114,11 @@ def test_training_writes_everything(trained):
     assert "training identities                6        395  ←" in done.stdout
     metrics = metrics_of(folder / "first")
     names = {"identity", "triplet", "identity_consistency", "identity_alignment", "modality_alignment"}
-    assert set(metrics["history"]) == {"total", "lr"} | names
+    described = {name for name in metrics["history"] if name.startswith("auxiliary ")}
+    assert set(metrics["history"]) == {"total", "lr"} | names | described
+    for name in ("consistency", "active_hinges", "spread_auxiliary", "map_std_visible", "map_std_auxiliary"):
+        assert f"auxiliary {name}" in described
+    assert "collapsed" not in done.stdout
     iterations = len(metrics["history"]["total"])
     assert list(metrics["results"]) == [str(epoch * iterations // 2) for epoch in (0, 1, 2)]
     for result in (metrics["results"]["0"], metrics["results"][str(iterations)]):
@@ -482,7 +486,7 @@ def parsed(*arguments):
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (
             ["--recipe", "caj"],
-            "--recipe must be one of mun, agw, rle, pmt, pmt-gray, deen for mun, which needs pairs: caj",
+            "--recipe must be one of mun, agw, rle for mun, which needs pairs: caj has several views",
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
@@ -633,6 +637,47 @@ def test_methods_have_their_terms(name):
     loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
     images = torch.rand(2, 4, 3, 64, 32)
     assert set(loss(network(*images), torch.tensor([0, 0, 3, 3]))[1]) == TERMS[name]
+
+
+class Constant(torch.nn.Module):
+    """A generator that has collapsed."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, visible_map, infrared_map):
+        return self.weight * torch.ones_like(visible_map)
+
+
+@pytest.mark.parametrize("generator", [Constant(), "random", "inputs"], ids=["collapsed", "random", "inputs"])
+def test_collapsed_auxiliary_modality_is_told(generator):
+    torch.manual_seed(0)
+    network = vireid.MUN(4, "test_resnet", image_size=(64, 32), generator=generator)
+    loss = methods()["mun"].create_loss(network.embedding_dim, batch_size=8, iterations=30)
+    optimizer = torch.optim.AdamW([*network.parameters(), *loss.parameters()], lr=3e-3)
+    identities, history = torch.arange(4).repeat(2), []
+    images = torch.rand(1, 4, 3, 64, 32).repeat(2, 2, 1, 1, 1)
+    for _ in range(30):
+        output = network(*images + 0.1 * torch.randn(images.shape))
+        total, terms = loss(output, identities)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        terms |= module().diagnose(output, identities)
+        history.append({name: value.item() for name, value in terms.items()})
+    assert history[-1]["identity"] < 0.5 * history[0]["identity"]
+    warning = module().judge_auxiliary(history[-10:])
+    assert ("The auxiliary modality has collapsed: L_idc is at 1" in warning) == isinstance(generator, Constant)
+    assert (warning == "") != isinstance(generator, Constant)
+
+
+def test_other_methods_have_no_auxiliary_modality_to_judge():
+    network = methods()["b"].network(4, "test_resnet", image_size=(64, 32))
+    assert module().diagnose(network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])) == {}
+    assert module().judge_auxiliary([{"identity": 9.0}]) == ""
+    unused = {"identity": 1.0, "auxiliary consistency": 2.0, "auxiliary active_hinges": 1.0}  # b+aux, without L_idc
+    assert module().judge_auxiliary([unused]) == ""
 
 
 @pytest.mark.parametrize("start", ["random", "inputs"])

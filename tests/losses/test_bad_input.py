@@ -298,6 +298,13 @@ CASES = {
         embeddings=tensor(*BAD_ROWS),
         identities=tensor(*BAD_IDENTITIES),
     ),
+    "describe_auxiliary": case(
+        losses.describe_auxiliary,
+        {"output": OUTPUT, "identities": IDENTITIES},
+        output=[*OUTPUTS, *map(without, ("visible", "infrared", "auxiliary", "auxiliary_visible_logits"))],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
+        identity_alignment=[losses.IdentityLoss(), IDENTITIES, "ia", 0.5],
+    ),
 }
 
 
@@ -310,4 +317,6 @@ def test_bad_input_is_refused_clearly(name, argument):
 def test_every_argument_is_in_the_campaign(name):
     loss = getattr(losses, name)
     assert set(CASES[name].bad) == set(inspect.signature(loss).parameters)
+    if not isinstance(loss, type):  # a function has no forward
+        return
     assert set(CASES[f"{name}.forward"].bad) == set(inspect.signature(loss.forward).parameters) - {"self"}

@@ -4,6 +4,7 @@ from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
 from vireid.losses.auxiliary import AuxiliaryModalityLoss
 from vireid.losses.baseline import BaselineLoss
 from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
+from vireid.losses.diagnostics import describe_auxiliary
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.mpanet import CenterClusterLoss, MaskSeparationLoss, MPANetLoss, MutualLearningLoss
@@ -37,4 +38,5 @@ __all__ = [
     "PMTLoss",
     "ViewCrossEntropyLoss",
     "WeightedRegularizedTripletLoss",
+    "describe_auxiliary",
 ]

@@ -87,9 +87,27 @@ class IdentityAlignmentLoss(nn.Module):
         auxiliary_identities: Tensor | None = None,
     ) -> Tensor:
         """Σ_i [α + max_m ‖C_i^a − C_i^m‖ − min_{m, q≠i} ‖C_i^a − C_q^m‖]₊."""
-        (v, v_identities), (r, r_identities), (a, a_identities) = _check_modalities(
+        term, weight = self._terms(
             (visible, infrared, auxiliary), (identities, infrared_identities, auxiliary_identities)
         )
+        total = (weight * (torch.relu(term) if self.hinge else term)).sum()
+        return total / weight.sum() if self.reduction == "mean" else total
+
+    def active_share(self, visible: Tensor, infrared: Tensor, auxiliary: Tensor, identities: Tensor) -> Tensor:
+        """Compute the share of identities whose hinge is active, from 0 to 1; it stays at 1 if all Z^a are alike."""
+        term, weight = self._terms((visible, infrared, auxiliary), (identities, None, None))
+        return (weight * (term > 0)).sum() / weight.sum()
+
+    def extra_repr(self) -> str:
+        """Name the settings."""
+        settings = f"margin={self.margin}, hinge={self.hinge}, reduction={self.reduction!r}"
+        return f"{settings}, normalize={self.normalize}"
+
+    def _terms(
+        self, embeddings: tuple[Tensor, Tensor, Tensor], identities: tuple[Tensor, Tensor | None, Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Compute each row's term of Eq. 12 before the hinge, 0 without a negative, and its weight."""
+        (v, v_identities), (r, r_identities), (a, a_identities) = _check_modalities(embeddings, identities)
         if self.normalize:
             v, r, a = (F.normalize(widen(rows)) for rows in (v, r, a))
 
@@ -103,16 +121,7 @@ class IdentityAlignmentLoss(nn.Module):
         negative = distances.masked_fill(same, torch.inf).amin(1)
         in_both = same[:, : len(v)].any(1) & same[:, len(v) :].any(1)
         defined = in_both & ~same.all(1)
-        term = self.margin + positive - negative
-        term = (torch.relu(term) if self.hinge else term).masked_fill(~defined, 0)
-        weight = 1 / counts
-        total = (weight * term).sum()
-        return total / weight.sum() if self.reduction == "mean" else total
-
-    def extra_repr(self) -> str:
-        """Name the settings."""
-        settings = f"margin={self.margin}, hinge={self.hinge}, reduction={self.reduction!r}"
-        return f"{settings}, normalize={self.normalize}"
+        return (self.margin + positive - negative).masked_fill(~defined, 0), 1 / counts
 
 
 class ModalityAlignmentLoss(nn.Module):
