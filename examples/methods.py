@@ -8,11 +8,13 @@ Nothing here imports torch before it is needed, so that --help and typos are ans
 """
 
 import argparse
+import ctypes
 import json
 import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +34,8 @@ class Method(NamedTuple):
     """Function that makes the loss of (output, identities), from embedding_dim, batch_size= and iterations= if needed."""
     recipe: str = "mun"
     """Recipe of create_train_transform."""
+    first: tuple[str, Callable] | None = None
+    """Recipe and loss before --second-phase, of a method that has two phases."""
     slow: str = r"\.backbone\."
     """Regular expression of the names of the weights that learn at --backbone-lr-factor."""
     needs_pairs: bool = True
@@ -52,6 +56,12 @@ class Method(NamedTuple):
         return (
             self.loss(embedding_dim, batch_size=batch_size, iterations=iterations) if self.needs_sizes else self.loss()
         )
+
+    def with_phases(self, second):
+        """Return the method with its first loss before an epoch; as it is if it has one phase."""
+        if self.first is None:
+            return self
+        return self._replace(loss=lambda *sizes: vireid.Phases({0: self.first[1](*sizes), second: self.loss(*sizes)}))
 
     def with_auxiliary(self, start):
         """Return the method with MUN's generator, which starts as named, and L_idc; without a name, as it is."""
@@ -99,6 +109,11 @@ def baseline(stages=1, *, non_local=False, **options):
         return vireid.models.TwoStreamBaseline(num_identities, backbone, **options, generator=generator)
 
     return create
+
+
+def pmt(num_identities, backbone, **options):
+    """PMT's network for a vision transformer; for others that of AGW, with which its authors publish numbers, too."""
+    return (vireid.models.create_pmt if "vit" in backbone else AGW)(num_identities, backbone, **options)
 
 
 def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
@@ -166,6 +181,16 @@ def mmd_reid_loss():
     )
 
 
+def pmt_first_loss():
+    """The losses of PMT's first phase, on gray visible images."""
+    return vireid.losses.PMTLoss(within_modalities=True, enhancement_weight=0, center_weight=0)
+
+
+def pmt_loss():
+    """The losses of PMT's second phase."""
+    return vireid.losses.PMTLoss()
+
+
 AGW = baseline(stages=0, non_local=True, shared_classifier=True)
 ThirdModality = partial(Method, takes_auxiliary=False)
 METHODS = {
@@ -201,6 +226,15 @@ METHODS = {
     "caj+": Method(AGW, caj_plus_loss, "caj+", needs_pairs=False, needs_sizes=False, needs_views=True),
     "cil": Method(AGW, cil_loss, "cil", needs_pairs=False, needs_sizes=False, needs_views=True),
     "cil-literal": Method(AGW, cil_loss, "cil-literal", needs_pairs=False, needs_sizes=False, needs_views=True),
+    "pmt": Method(
+        pmt,
+        pmt_loss,
+        "pmt",
+        first=("pmt-gray", pmt_first_loss),
+        slow=r"\.backbone\.(?!.*(pos_embed|cls_token|prefix|shared_stages\.norm))",
+        needs_pairs=False,
+        needs_sizes=False,
+    ),
     "zero-padding": Method(
         baseline(stages="zero-padding", shared_classifier=True),
         identity_loss,
@@ -214,7 +248,8 @@ METHODS = {
     ),
 }
 
-RECIPES = {"mun": 1, "agw": 1, "rle": 1, "caj": 2, "caj+": 2, "cil": 3, "cil-literal": 3}  # views of a visible image
+RECIPES = {"mun": 1, "agw": 1, "rle": 1, "pmt": 1, "pmt-gray": 1, "deen": 1}  # views of a visible image
+RECIPES |= {"caj": 2, "caj+": 2, "cil": 3, "cil-literal": 3}
 
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
@@ -223,6 +258,8 @@ PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     | {"warm_up": 1, "decay_at": (6,), "weight_decay": 0.01, "evaluate_every": 4, "pretrained": True},
     "paper": {"backbone": "resnet50", "image_size": (288, 144), "epochs": 90, "lr": 2e-3, "backbone_lr_factor": 0.1}
     | {"warm_up": 15, "decay_at": (30, 60), "weight_decay": 0.01, "evaluate_every": 10},
+    "vit": {"backbone": "vit_base_patch16_224", "image_size": (256, 128), "epochs": 24, "lr": 3e-4}  # PMT's
+    | {"backbone_lr_factor": 0.5, "warm_up": 3, "decay_at": (), "weight_decay": 1e-4, "evaluate_every": 4},
 }
 
 OWN = ("folder", "table")  # images of your own: two folders, or a CSV file
@@ -257,6 +294,7 @@ def parse_arguments(description, arguments=None):
     tenths = "epochs at which the rate falls to a tenth; none: it falls along a cosine, to a hundredth"
     add("--decay-at", type=at_least(0), nargs="*", help=tenths)
     add("--weight-decay", type=at_least(0, float), help="of AdamW")
+    add("--second-phase", type=at_least(0), help="epoch at which pmt changes over (after a quarter of the epochs)")
     add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last epoch is always evaluated")
     add("--keep-networks", action="store_true", help="keep the network of every evaluation, as epoch-N.pt")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
@@ -274,6 +312,7 @@ def parse_arguments(description, arguments=None):
         parser.error(f"--trial must be left out for {args.dataset}, which has no trials, got {args.trial}.")
     args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
     require_views(parser, args)
+    require_phases(parser, args)
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
     libraries = {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}
@@ -283,6 +322,11 @@ def parse_arguments(description, arguments=None):
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
     return args
+
+
+def choose_method(args):
+    """Return the method of train.py's options, with its phases and on request the auxiliary modality."""
+    return METHODS[args.method].with_phases(args.second_phase).with_auxiliary(args.auxiliary)
 
 
 def rate_factor(args, length):
@@ -309,6 +353,14 @@ def require_views(parser, args):
         parser.error(f"--recipe must be one of {fitting} for {args.method}, which compares views of an image.")
 
 
+def require_phases(parser, args):
+    """Require --second-phase for a method of two phases alone; PMT's is after a quarter of the epochs."""
+    if METHODS[args.method].first is not None:
+        args.second_phase = args.epochs // 4 if args.second_phase is None else args.second_phase
+    elif args.second_phase is not None:
+        parser.error(f"--second-phase must be left out for {args.method}, which has one phase.")
+
+
 def add_own_data(parser):
     """Add the options of images of your own."""
     add = parser.add_argument
@@ -318,6 +370,7 @@ def add_own_data(parser):
     add(
         "--exclude", choices=("none", "same camera"), help="images of a query's person it may not find, of yours (none)"
     )
+    add("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="black and white of images with 16 bits")
 
 
 def require_own_data(parser, args):
@@ -350,23 +403,13 @@ def settings_of(args):
     return {name: str(value) for name, value in vars(args).items() if name not in free}
 
 
-def create_transforms(recipe, preprocessing):
+def create_transforms(args, preprocessing):
     """Create the augmentations of both modalities, with the size and the normalisation of a network."""
+    first, recipe = METHODS[args.method].first, args.recipe
+    if first is not None and recipe == METHODS[args.method].recipe:
+        recipe = {0: first[0], args.second_phase: recipe}
     modalities = ("visible", "infrared")
     return [vireid.data.create_train_transform(modality, recipe=recipe, **preprocessing) for modality in modalities]
-
-
-def open_own(name, root, options, *, test=None, seed=0, known=True):
-    """Read images of your own and divide their people; those of no training are all tested, or those the table says."""
-    if name == "folder":
-        options = {option: options[option] for option in ("visible", "infrared", "pattern")}
-        records = vireid.data.read_folders(**options, root=root)
-    elif Path(root).is_file():
-        records = vireid.data.read_table(root)
-    else:
-        raise FileNotFoundError(f"root must be a table, got {str(root)!r}. There is no such file.")
-    test = test if known or records.splits else 1
-    return vireid.data.split_identities(records, test=test, seed=seed)
 
 
 def create_protocols(name, *, exclude="none", **options):
@@ -385,59 +428,38 @@ def open_dataset(args, *, report):
         METHODS[args.method].network(2, args.backbone, image_size=size)  # a mistake is told before data are generated
         print(f"Generating a synthetic data set in {root} …")
         vireid.data.generate_synthetic(root, args.dataset, size=size)
-    if own:
-        options = {option: getattr(args, option) for option in OWN_OPTIONS}
-        dataset = open_own(args.dataset, root, options, test=args.test_share, seed=args.split_seed)
-        protocols = create_protocols(args.dataset, exclude=args.exclude or "none")
-        notes = {**options, "exclude": args.exclude or "none", "fingerprint": dataset.fingerprint()}
-    else:
-        dataset, notes = vireid.data.create_dataset(args.dataset, root, trial=trial), {}
-        protocols = create_protocols(args.dataset, trial=trial, trained_on=trial)
+    described = {option: getattr(args, option) for option in OWN_OPTIONS if option != "exclude"} if own else {}
+    source = vireid.data.DataSource(args.dataset, str(root), trial=trial, value_range=args.value_range, **described)
+    dataset, exclude = source.open(), {"exclude": args.exclude or "none"} if own else {}
+    protocols = create_protocols(args.dataset, **(exclude if own else {"trial": trial, "trained_on": trial}))
     if report:
         vireid.data.check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
         print(vireid.data.check_dataset(dataset), f"fingerprint of the data: {dataset.fingerprint()}", sep="\n")
-    return dataset, protocols, {"dataset": args.dataset, "root": str(root), "trial": trial, **notes}
+    notes = {**asdict(source), "root": str(root.absolute()), "fingerprint": dataset.fingerprint(), **exclude}
+    return dataset, protocols, notes
 
 
 def open_test_data(args, notes):
-    """Open the data set that a network is tested on; return its name, the data and the trials that a protocol needs."""
-    name = args.dataset or notes.get("dataset")
-    known = notes if name == notes.get("dataset") else {}  # of the same data
-    root = args.root or known.get("root") or (Path() if name == "folder" else None)
-    for option, value in {"dataset": name, "root": root}.items():
-        if value is None:
-            raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
-    given = {option: getattr(args, option, None) for option in ("visible", "infrared", "pattern", "exclude")}
+    """Open the data set that a network is tested on; return its name, the data and the options of the protocol."""
+    options = ("dataset", "root", "trial", "trained_on", "visible", "infrared", "pattern", "value_range")
+    given = {option: getattr(args, option, None) for option in options}
+    source, dataset, trained_on = vireid.data.open_test_data(given, notes)
+    name, given["exclude"] = source.dataset, getattr(args, "exclude", None)
     if name in OWN:
-        return name, *open_own_test_data(name, root, {o: value or known.get(o) for o, value in given.items()}, known)
-    for option, value in given.items():
-        if value is not None:
-            raise ValueError(f"{option} must be left out for --dataset {name}, got {value!r}.")
-    if name != "regdb":
-        return name, vireid.data.create_dataset(name, root), {}
-    trained_on = notes.get("trial") or args.trained_on if notes.get("dataset", name) == name else args.trial or 1
-    if trained_on is None:
-        raise ValueError("trained_on must be given: the network does not say which trial of RegDB it has seen.")
-    trial = args.trial or trained_on
-    return name, vireid.data.create_dataset(name, root, trial=trial), {"trial": trial, "trained_on": trained_on}
+        return name, dataset, {"exclude": given["exclude"] or notes.get("exclude") or "none"}
+    for option in ("visible", "infrared", "pattern", "exclude"):
+        if given[option] is not None:
+            raise ValueError(f"{option} must be left out for --dataset {name}, got {given[option]!r}.")
+    return name, dataset, {"trial": source.trial, "trained_on": trained_on} if name == "regdb" else {}
 
 
-def open_own_test_data(name, root, options, notes):
-    """Open images of your own to test a network on; return the data and the options of the protocol.
-
-    A network that was trained on them is tested on the people that its training left out, another one on everybody.
-    """
-    for option in ("visible", "infrared", "pattern") if name == "folder" else ():
-        if options[option] is None:
-            raise ValueError(f"{option} must be given: the network does not say what it was trained on.")
-    if not notes:
-        return open_own(name, root, options, known=False), {"exclude": options["exclude"] or "none"}
-    dataset = open_own(name, root, options, test=notes["test_share"], seed=notes["split_seed"])
-    found, expected = dataset.fingerprint(), notes["fingerprint"]
-    if found != expected:
-        remedy = "It may know people of the test. `vireid evaluate --test 1` tests a network on new people."
-        raise ValueError(f"root must hold the images of the training, {expected}, got {found}. {remedy}")
-    return dataset, {"exclude": options["exclude"] or "none"}
+def card_of(run, results):
+    """Describe the data and the results of a network for its model card."""
+    dataset, people = run.dataset, len({record.identity for record in run.dataset.train})
+    published = vireid.data.check_dataset(dataset).complete or not dataset.published
+    name = dataset.name if published else f"data in the layout of {dataset.name}, without its published counts"
+    data = f"{name}: {len(dataset.train)} images of {people} people to train on, fingerprint {dataset.fingerprint()}"
+    return {"data": data, "results": f"```\n{vireid.evaluation.format_results(results)}\n```"}
 
 
 def diagnose(output, identities):
@@ -491,6 +513,7 @@ def is_whole(folder, say):
 
 def run_script(main, args):
     """Run a script's main function; a mistake of the user ends it with one line, in which arguments are options."""
+    keep_memory()
     try:
         main(args)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -499,6 +522,14 @@ def run_script(main, args):
         sys.exit(f"{Path(sys.argv[0]).name}: {name_options(str(error), args)}")
     except KeyboardInterrupt:
         sys.exit(f"{Path(sys.argv[0]).name}: stopped; the same command resumes from what it has saved.")
+
+
+def keep_memory():
+    """Make glibc keep freed memory: it gives every large map back to the system and faults it in again page by page."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for option, size in {-3: 2**31 - 1, -1: 2**31 - 1, -2: 2**28}.items():  # thresholds of mmap and trim, padding
+            mallopt(option, size)
 
 
 def name_options(message, args):

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import methods
-from methods import METHODS, is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
+from methods import is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 if __name__ == "__main__":
@@ -46,13 +46,13 @@ class Step(torch.nn.Module):
 
 def build(args, accelerator):
     """Build everything that may raise on bad input, before any training."""
-    method, size = METHODS[args.method].with_auxiliary(args.auxiliary), tuple(args.image_size)
+    method, size = methods.choose_method(args), tuple(args.image_size)
     with accelerator.main_process_first():
         dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
     torch.manual_seed(args.seed)
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
-    transforms = methods.create_transforms(args.recipe, model.preprocessing)
+    transforms = methods.create_transforms(args, model.preprocessing)
     pairs = data.PairedImages(dataset.train, *transforms)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,

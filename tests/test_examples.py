@@ -486,7 +486,7 @@ def parsed(*arguments):
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (
             ["--recipe", "caj"],
-            "--recipe must be one of mun, agw, rle for mun, which needs pairs: caj has several views",
+            "--recipe must be one of mun, agw, rle, pmt, pmt-gray, deen for mun, which needs pairs: caj",
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
