@@ -84,7 +84,7 @@ def search(paths, k=8):
         person = Path(path).name.split("_")[0]
         correct.append([Path(name).name.startswith(f"{person}_") for name in names])
     pictures = [data.read_image(name) for name in gallery.names]
-    ranking = SimpleNamespace(rows=found.ids, correct=torch.tensor(correct))
+    ranking = SimpleNamespace(rows=found.rows, correct=torch.tensor(correct))
     visualization.plot_rankings(ranking, images, pictures, number=6).savefig(OUTPUT / "found.png")
 
 

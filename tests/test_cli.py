@@ -406,8 +406,8 @@ def test_search_finds_what_the_index_finds(vireid_, files, tmp_path):
     assert [answer["query"] for answer in found] == query_names
     for i, answer in enumerate(found):
         near = expected.distances[i] <= limit
-        assert [row["id"] for row in answer["found"]] == expected.ids[i][near].tolist()
-        assert [row["name"] for row in answer["found"]] == [names[j] for j in expected.ids[i][near]]
+        assert [row["row"] for row in answer["found"]] == expected.rows[i][near].tolist()
+        assert [row["name"] for row in answer["found"]] == [names[j] for j in expected.rows[i][near]]
         assert [row["distance"] for row in answer["found"]] == expected.distances[i][near].tolist()
     assert {len(answer["found"]) for answer in found} > {0} or len({len(answer["found"]) for answer in found}) > 1
 

@@ -187,15 +187,14 @@ def _search(args: argparse.Namespace) -> int:
     threshold = args.threshold if args.calibration is None else _read_threshold(args, gallery, known, metadata)
     chunks = _bar(args, torch.split(queries, _QUERIES), "queries")
     parts = [gallery.search(chunk, args.k, threshold=threshold) for chunk in chunks]
-    ids, distances = (torch.cat([getattr(part, field) for part in parts]) for field in ("ids", "distances"))
+    rows, distances = (torch.cat([getattr(part, field) for part in parts]) for field in ("rows", "distances"))
     found = [
         [(name, row, distance) for name, row, distance in zip(*columns, strict=True) if row >= 0]
-        for columns in zip([row for part in parts for row in part.names], ids.tolist(), distances.tolist(), strict=True)
+        for columns in zip([row for part in parts for row in part.names], rows.tolist(), distances.tolist(), strict=True)
     ]
     print(_to_json(names, found) if args.json else _to_table(names, found))
     if args.picture:
-        places = {row: place for place, row in enumerate(gallery.ids.tolist())} | {-1: -1}
-        ranking = SimpleNamespace(rows=ids.apply_(places.__getitem__), correct=None)
+        ranking = SimpleNamespace(rows=rows, correct=None)
         pictures: list[Any] = [_images(of_side, None, "visible") for of_side in (names, gallery.names)]
         _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, *pictures))
     return 0
@@ -438,7 +437,7 @@ def _encode(names: Sequence[str]) -> Tensor:
 
 
 def _to_json(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, float]]]) -> str:
-    keys = ("name", "id", "distance")
+    keys = ("name", "row", "distance")
     lists = ([dict(zip(keys, row, strict=True)) for row in rows] for rows in found)
     return json.dumps([{"query": name, "found": rows} for name, rows in zip(names, lists, strict=True)], indent=1)
 

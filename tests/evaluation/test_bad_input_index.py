@@ -7,7 +7,7 @@ from vireid.evaluation import GalleryIndex
 
 def index():
     filled = GalleryIndex(3)
-    filled.add(torch.eye(3))
+    filled.add(torch.eye(3), ["a", "b", "c"])
     return filled
 
 
@@ -22,13 +22,7 @@ ROWS = tensor(
     torch.full((2, 3), torch.nan),
     torch.full((2, 3), torch.inf),
 )
-IDS = tensor(
-    torch.tensor([1.0, 2.0]),
-    torch.tensor([True, False]),
-    torch.tensor([[5, 6]]),
-    torch.tensor([5, 5]),
-    torch.tensor([-1, 5]),
-)
+NAMES = ["ab", 3, ["a", 3], ["a", None], torch.ones(2), True, object()]
 PATHS = [3, 2.5, None, [], {}, object(), torch.ones(2), True]
 CASES = {
     "GalleryIndex": case(
@@ -36,18 +30,15 @@ CASES = {
         {"dim": 3},
         dim=integer(least=1),
         metric=choice("cosin"),
-        dtype=[None, "float32", 3, torch.float64, torch.int64],
-        chunk_rows=integer(least=1),
         device=[3.5, [], object(), "gpu", ""],
     ),
     "GalleryIndex.add": case(
         index().add,
         {"embeddings": torch.ones(2, 3)},
         embeddings=ROWS,
-        ids=[value for value in IDS if value is not None],
-        names=["ab", 3, ["a"], ["a", "b", "c"], ["a", 3], ["a", None], torch.ones(2), True, object()],
+        names=[*NAMES, ["a"], ["a", "b", "c"]],
     ),
-    "GalleryIndex.remove": case(index().remove, ids=[*IDS, torch.tensor([9])]),
+    "GalleryIndex.remove": case(index().remove, names=[*NAMES, None, ["d"]]),
     "GalleryIndex.search": case(
         index().search,
         {"queries": torch.ones(2, 3)},

@@ -214,8 +214,8 @@ def test_the_gallery_index_takes_the_threshold():
         index = GalleryIndex(8, metric=distance)
         index.add(visible.embeddings)
         found = index.search(infrared.embeddings, k=len(visible.identities), threshold=result.threshold)
-        person = visible.identities[found.ids.clamp_min(0)]
-        wrong = (found.ids >= 0) & (person != infrared.identities[:, None])
+        person = visible.identities[found.rows.clamp_min(0)]
+        wrong = (found.rows >= 0) & (person != infrared.identities[:, None])
         assert int(wrong.sum()) == math.floor(0.01 * result.impostor_pairs)
 
 

@@ -5,182 +5,124 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vireid._checks import (
-    check_choice,
-    check_embeddings,
-    check_finite,
-    check_identities,
-    check_integer,
-    check_number,
-    check_tensor,
-    check_type,
-    require,
-)
+from vireid._checks import check_choice, check_embeddings, check_finite, check_integer, check_number, require
 from vireid._files import load_tensors, save_tensors
 
-QUERIES = 1024  # of one matrix product
-GROUP = 16  # rows of which a search keeps the best score only
-MEASURED = 2**21  # values compared one by one at a time
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-FORMAT = {"format": "pt", "vireid": "GalleryIndex", "version": "2"}
-Metric = Literal["cosine", "euclidean"]
+CHUNK, GROUP = 2048, 8  # rows of a matrix product; rows of which a search keeps the best score only
+BFLOAT16 = 2**-8  # largest relative change of a number by rounding
+FORMAT = {"format": "pt", "vireid": "GalleryIndex", "version": "3"}
+_changing = threading.Lock()
 
 
 class SearchResult(NamedTuple):
     """Hold the nearest gallery rows of each query, nearest first; places without a row have infinity, -1 and ``""``.
 
     Shape:
-        distances q k float32, ids q k int64, on the device of the queries; names: q lists of k strings.
+        distances q k float32, rows q k int64, on the device of the queries; names: q lists of k strings.
     """
 
     distances: Tensor
-    ids: Tensor
+    rows: Tensor
     names: list[list[str]]
 
 
-class _Rows(NamedTuple):
-    """Stored rows; never changed, so that a search needs no lock."""
-
-    embeddings: Tensor  # with room: the first len(ids) count
-    ids: Tensor
-    names: list[str]  # may go on: a later addition appends to the same list
-
-
 class GalleryIndex:
-    """Keep a gallery of embeddings that grows and shrinks, and search it for the rows nearest to a query.
+    """Keep a gallery of named embeddings that grows and shrinks, and search it for the rows nearest to a query.
 
-    The search compares every row. It chooses the k nearest in torch's float32 precision, so of rows whose distances
-    differ by no more than the rounding error either may take the last place. The distances of the chosen rows are then
-    computed from the stored rows in float64 and rounded to float32; equal ones rank in the order of insertion. Threads
-    may share an index: each change is made as a whole, and a search sees the gallery as it was when the search began.
+    The search compares every row. It finds the k nearest up to the rounding of torch's float32 products; of rows closer
+    together than that either may take the last place. Their distances are computed from the stored rows in float64 and
+    rounded to float32, and equal ones rank in the order of insertion. For the cosine on a CPU with instructions for
+    bfloat16, products in bfloat16 choose more candidates than k; a bound on their error proves that no nearer row is
+    missed, and a query without this proof is searched for in float32. Threads may share an index: a search sees the
+    gallery as it was when the search began.
 
     Args:
         dim: Width d of the embeddings.
         metric: ``"cosine"``, one minus the cosine similarity, or ``"euclidean"``.
         device: Device of the gallery and of the search, by default torch's default device.
-        dtype: Type of the stored rows: float32, float16 or bfloat16.
-        chunk_rows: Number of gallery rows compared at a time, rounded up to a multiple of 16.
 
     Raises:
-        ValueError: If dim or chunk_rows is below 1, or metric or dtype is unknown.
+        ValueError: If dim is below 1 or metric is unknown.
         TypeError: If an argument has the wrong type.
 
     Example:
         >>> index = GalleryIndex(2, metric="euclidean")
         >>> index.add(torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]), names=["a.jpg", "b.jpg", "c.jpg"])
-        tensor([0, 1, 2])
-        >>> found = index.search(torch.tensor([[3.0, 3.0]]), k=2, threshold=2.0)
-        >>> found.distances, found.ids, found.names
-        (tensor([[1., inf]]), tensor([[ 1, -1]]), [['b.jpg', '']])
+        >>> index.search(torch.tensor([[3.0, 3.0]]), k=2, threshold=2.0)
+        SearchResult(distances=tensor([[1., inf]]), rows=tensor([[ 1, -1]]), names=[['b.jpg', '']])
     """
 
     def __init__(
         self,
         dim: int,
         *,
-        metric: Metric = "cosine",
+        metric: Literal["cosine", "euclidean"] = "cosine",
         device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-        chunk_rows: int = 4096,
     ) -> None:
         self.dim = check_integer("dim", dim, least=1)
-        self.chunk_rows = -(-check_integer("chunk_rows", chunk_rows, least=1) // GROUP) * GROUP
         check_choice("metric", metric, ("cosine", "euclidean"))
-        check_type("dtype", dtype, torch.dtype, "be a torch.dtype")
-        require(dtype in DTYPES, "dtype", f"be one of {', '.join(map(str, DTYPES))}", dtype)
         self.metric = metric
         try:
-            rows = torch.empty(0, self.dim, dtype=dtype, device=device)
+            stored = torch.empty(0, self.dim, dtype=torch.float32, device=device)
         except (TypeError, RuntimeError) as error:
             raise type(error)(f"device must be a device of torch, got {device!r}: {error}") from error
-        self._rows = _Rows(rows, torch.empty(0, dtype=torch.int64, device=rows.device), [])
-        self._lock = threading.Lock()
+        self._gallery: tuple[Tensor, list[str]] = stored, []  # rows with room for more; as many count as have a name
 
     def __len__(self) -> int:
-        return len(self._rows.ids)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
-
-    @property
-    def ids(self) -> Tensor:
-        """A copy of the ids in the order of insertion, n."""
-        return self._rows.ids.clone()
+        return len(self._gallery[1])
 
     @property
     def names(self) -> list[str]:
-        """The names in the order of insertion; rows added without a name have ``""``."""
-        rows = self._rows
-        return rows.names[: len(rows.ids)]
+        """A copy of the names in the order of the rows; rows added without a name have ``""``."""
+        return self._gallery[1].copy()
 
     @torch.no_grad()
     @torch.inference_mode(False)
-    def add(self, embeddings: Tensor, ids: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
-        """Append rows and return their ids; an error leaves the index as it was.
+    def add(self, embeddings: Tensor, names: list[str] | None = None) -> None:
+        """Append rows; an error leaves the index as it was.
 
         Args:
-            embeddings: Finite rows n d, also finite when squared and in the dtype of the index; not zero for cosine.
-            ids: Unique integers n of at least 0; by default they continue after the largest in the index.
+            embeddings: Finite rows n d, also finite when squared in float32; not zero for cosine.
             names: Strings n, such as the paths of the images.
 
         Raises:
-            ValueError: If a shape is wrong, or a row or an id is refused; the first is named.
-            TypeError: If embeddings are not floating point, ids not integers, or names not strings.
+            ValueError: If a shape is wrong or a row is refused; the first is named.
+            TypeError: If embeddings are not floating point, or names not strings.
         """
         check_embeddings("embeddings", embeddings)
-        names = [""] * len(embeddings) if names is None else _check_names(names, len(embeddings))
-        with self._lock:
-            stored, old, old_names = self._rows
-            size, stop = len(old), len(old) + len(embeddings)
-            first = int(old.max()) + 1 if size else 0
-            if ids is None:
-                ids = torch.arange(first, first + len(embeddings), device=embeddings.device)
-            check_identities("ids", ids, embeddings)
-            new = ids.to(old)
-            _refuse(new, new < 0, "be at least 0")
-            _refuse_repeated(new)
-            if int(new.min()) < first:  # the comparison takes time
-                _refuse(new, torch.isin(new, old), "be new")
+        names = _check_names([""] * len(embeddings) if names is None else names, len(embeddings))
+        with _changing:
+            stored, known = self._gallery
+            size, stop = len(known), len(known) + len(names)
             if stop > len(stored):
-                grown = stored.new_empty(max(stop, size + size // 2), self.dim)
-                grown[:size] = stored[:size]
-                stored = grown
-            for start in range(0, len(new), self.chunk_rows):
-                part = self._prepare("embeddings", embeddings[start : start + self.chunk_rows], start)
+                stored = torch.cat([stored[:size], stored.new_empty(max(stop - size, size // 2), self.dim)])
+            for start in range(0, len(names), CHUNK):
+                part = self._prepare("embeddings", embeddings[start : start + CHUNK], start)
                 stored[size + start : size + start + len(part)] = part
-            old_names.extend(names)
-            self._rows = _Rows(stored, torch.cat([old, new]), old_names)
-        return ids.long()
+            self._gallery = stored, known
+            known.extend(names)
 
     @torch.no_grad()
     @torch.inference_mode(False)
-    def remove(self, ids: Tensor) -> None:
-        """Remove the rows of these ids, m; the others keep their order. An error leaves the index as it was.
+    def remove(self, names: list[str]) -> None:
+        """Remove all rows of these names; the others keep their order. An error leaves the index as it was.
 
         Raises:
-            ValueError: If an id is repeated or not in the index; the first is named.
-            TypeError: If ids are not integers.
+            ValueError: If a name is not in the index; the first is named.
+            TypeError: If names are not strings.
         """
-        check_tensor("ids", ids)
-        check_identities("ids", ids, ids.flatten())
-        with self._lock:
-            stored, old, names = self._rows
-            gone = ids.to(old)
-            _refuse_repeated(gone)
-            _refuse(gone, ~torch.isin(gone, old), "be in the index")
-            kept = ~torch.isin(old, gone)
-            names = [names[place] for place in kept.nonzero().flatten().tolist()]
-            self._rows = _Rows(stored[: len(old)][kept], old[kept], names)
+        with _changing:
+            stored, known = self._gallery
+            gone = set(_check_names(names))
+            require(gone <= set(known), "names", "be in the index", sorted(gone - set(known))[:1])
+            kept = torch.tensor([name not in gone for name in known], dtype=torch.bool, device=stored.device)
+            self._gallery = stored[: len(known)][kept], [name for name in known if name not in gone]
 
     @torch.no_grad()
     def search(self, queries: Tensor, k: int = 10, *, threshold: float | None = None) -> SearchResult:
@@ -199,19 +141,24 @@ class GalleryIndex:
         check_embeddings("queries", queries)
         k = check_integer("k", k, least=1)
         limit = torch.inf if threshold is None else check_number("threshold", threshold, least=0)
-        stored, ids, names = self._rows
-        require(len(ids) > 0, "index", "hold a row", len(ids), "Call add first.", error=RuntimeError)
-        stored = stored[: len(ids)]
-        x = self._prepare("queries", queries.to(stored.device)).float()
-        places = torch.cat([self._choose(part, stored, min(k, len(ids))) for part in torch.split(x, QUERIES)])
-        distances, order = self._measure(x.double(), stored, places).float().sort(dim=1, stable=True)
+        stored, known = self._gallery
+        stored, names = stored[: len(known)], known[: len(stored)]
+        require(len(names) > 0, "index", "hold a row", 0, "Call add first.", error=RuntimeError)
+        x = self._prepare("queries", queries.to(stored.device))
+        fast = self.metric == "cosine" and x.device.type == "cpu" and _multiplies_bfloat16()
+        count = max(1, min(1024, 2**30 // len(stored)))  # of queries; their peaks take 512 MiB at most
+        distances = x.new_empty(len(x), min(k, len(stored)))
+        rows, proven = torch.empty_like(distances, dtype=torch.int64), torch.zeros_like(x[:, 0], dtype=torch.bool)
+        for dtype in (torch.bfloat16, torch.float32) if fast else (torch.float32,):
+            rest = (~proven).nonzero()[:, 0]
+            for part in (rest[start : start + count] for start in range(0, len(rest), count)):
+                distances[part], rows[part], proven[part] = self._find(x[part], stored, distances.shape[1], dtype)
         near = distances <= limit
         missing = (0, k - near.shape[1])
-        places = pad(places.gather(1, order).masked_fill(~near, -1), missing, value=-1)
         distances = pad(distances.masked_fill(~near, torch.inf), missing, value=torch.inf)
-        found = torch.where(places >= 0, ids[places], -1)
-        named = [[names[place] if place >= 0 else "" for place in row] for row in places.tolist()]
-        return SearchResult(distances.to(queries.device), found.to(queries.device), named)
+        rows = pad(rows.masked_fill(~near, -1), missing, value=-1)
+        named = [[names[row] if row >= 0 else "" for row in nearest] for nearest in rows.tolist()]
+        return SearchResult(distances.to(queries.device), rows.to(queries.device), named)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file whole, with a checksum; an error or a kill leaves an earlier file as it was.
@@ -219,10 +166,10 @@ class GalleryIndex:
         Raises:
             OSError: If the file cannot be written, for want of space or of permission.
         """
-        stored, ids, names = self._rows
-        encoded = torch.frombuffer(bytearray(json.dumps(names[: len(ids)]).encode()), dtype=torch.uint8)
-        tensors = {"rows": stored[: len(ids)], "ids": ids, "names": encoded}
-        save_tensors(path, tensors, FORMAT | {"metric": self.metric})
+        stored, known = self._gallery
+        names = known[: len(stored)]
+        encoded = torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
+        save_tensors(path, {"rows": stored[: len(names)], "names": encoded}, FORMAT | {"metric": self.metric})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> GalleryIndex:
@@ -237,27 +184,24 @@ class GalleryIndex:
             ValueError: If the file is damaged or holds something else.
         """
         tensors, metadata = load_tensors(path)
-        metric = cast(Metric, metadata.pop("metric", ""))
+        metric: Any = metadata.pop("metric", "")
         remedy = "GalleryIndex.save writes one."
         require(metadata == FORMAT, "path", f"be a gallery index with {FORMAT}", metadata, remedy)
-        whole = tensors.keys() == {"rows", "ids", "names"}
-        require(whole, "path", "be a gallery index of rows, ids and names", sorted(tensors), remedy)
-        rows, ids = tensors["rows"], tensors["ids"]
-        require(rows.dim() == 2, "rows", "have shape (n, d)", tuple(rows.shape))
-        index = cls(rows.shape[1], metric=metric, device=device, dtype=rows.dtype)
-        check_identities("ids", ids, rows)
-        check_finite("rows", rows)
-        _refuse_repeated(ids)
+        rows, encoded = tensors.get("rows", torch.empty(0)), tensors.get("names", torch.empty(0))
+        fits = rows.dtype == torch.float32 and rows.dim() == 2 and rows.isfinite().all()
+        require(bool(fits), "path", "be a gallery index with finite float32 rows n d", sorted(tensors), remedy)
+        index = cls(rows.shape[1], metric=metric, device=device)
         try:
-            names = json.loads(tensors["names"].numpy().tobytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"path must be a gallery index with names in JSON, got {str(path)!r}: {error}.") from error
-        empty = index._rows
-        index._rows = _Rows(rows.to(empty.embeddings), ids.to(empty.ids), _check_names(names, len(ids)))
+            index._gallery = (
+                rows.to(index._gallery[0].device),
+                _check_names(json.loads(encoded.numpy().tobytes()), len(rows)),
+            )
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"path must be a gallery index with a name for each row, got {error}") from error
         return index
 
     def _prepare(self, argument: str, rows: Tensor, first: int = 0) -> Tensor:
-        """Return rows as they are compared, for cosine of unit length; errors count them from the first."""
+        """Return rows in float32 as they are compared, for cosine of unit length; errors count them from the first."""
         require(rows.shape[1] == self.dim, argument, f"have d = {self.dim}", tuple(rows.shape))
         check_finite(argument, rows, first)
         if self.metric == "cosine":
@@ -265,55 +209,58 @@ class GalleryIndex:
             row = int(length.argmin())
             require(bool(length[row] > 0), f"{argument}[{first + row}]", "be longer than zero", 0.0)
             rows = rows / length
-        stored = rows.to(self._rows.embeddings.dtype).float()
-        check_finite(f"squared {argument}", 8 * stored.square().sum(1, keepdim=True), first)
+        rows = rows.float()
+        check_finite(f"squared {argument}", 8 * rows.square().sum(1, keepdim=True), first)
         return rows
 
-    def _choose(self, x: Tensor, stored: Tensor, k: int) -> Tensor:
-        """Return the places of the k nearest rows in their order of insertion.
+    def _find(self, x: Tensor, stored: Tensor, k: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the distances and places of the k nearest rows, and whether it is proven that no other row is nearer.
 
         The largest x·y - ‖y‖²/2 are the nearest. The k best rows lie in the k groups with the best scores, so that only
-        the best score of each group is kept, and the rows of these groups are then compared one by one.
+        the best score of each group of neighbours is kept, and the rows of these groups are then compared one by one.
         """
-        rows, width = self.chunk_rows, self.chunk_rows // GROUP
-        origin = 0 if self.metric == "cosine" else stored[:rows].float().mean(0)  # near it less is lost to rounding
-        scores = x.new_empty(len(x), rows)
-        peaks = x.new_empty(len(x), -(-len(stored) // rows), width)
-        for chunk in range(peaks.shape[1]):
-            y = stored[chunk * rows : (chunk + 1) * rows].float() - origin
-            scores[:, len(y) :] = -torch.inf
-            with torch.autocast(x.device.type, enabled=False):
-                torch.addmm(y.square().sum(1) / -2, x - origin, y.T, out=scores[:, : len(y)])
-            torch.amax(scores.view(len(x), GROUP, width), 1, out=peaks[:, chunk])
-        groups = peaks.flatten(1).topk(min(k, peaks[0].numel())).indices
-        first = groups // width * rows + groups % width  # of a group; the others follow in steps of the width
-        places = (first[:, :, None] + width * torch.arange(GROUP, device=x.device)).flatten(1)
+        cosine, fast = self.metric == "cosine", dtype == torch.bfloat16
+        ordered = torch.int16 if fast else dtype  # the bits of bfloat16 are faster, and in order except below zero
+        origin = x.new_zeros(1) if cosine else stored[:CHUNK].mean(0)  # near it less is lost to rounding
+        queries = (x - origin).to(dtype)
+        scores = queries.new_empty(len(x) * CHUNK)
+        peaks = torch.empty(len(x), -(-len(stored) // GROUP), dtype=ordered, device=x.device)
+        for chunk, peak in zip(torch.split(stored, CHUNK), torch.split(peaks, CHUNK // GROUP, 1), strict=True):
+            y = chunk if cosine else chunk - origin
+            y = pad(y, (0, 0, 0, -len(y) % GROUP)) if len(y) % GROUP else y
+            y = y.to(dtype).view(-1, GROUP, self.dim).transpose(0, 1).flatten(0, 1)  # (p g) d -> (g p) d
+            half = y.new_zeros(1) if cosine else y.square().sum(1) / 2
+            score = scores[: len(x) * len(y)].view(len(x), -1)
+            torch.addmm(half, queries, y.T, beta=0 if cosine else -1, out=score)
+            torch.amax(score.view(ordered).view(len(x), GROUP, -1), 1, out=peak)
+        best, groups = peaks.topk(min(2 * k + 8, peaks.shape[1]))
+        places = (groups[:, :, None] * GROUP + torch.arange(GROUP, device=x.device)).flatten(1)
         beyond = places >= len(stored)
         places = places.masked_fill(beyond, 0)
-        distances = self._measure(x, stored, places).masked_fill(beyond, torch.inf)
-        return places.gather(1, distances.topk(k, largest=False).indices).sort(dim=1).values
+        near = self._measure(x, stored, places).masked_fill(beyond, torch.inf).topk(k, largest=False).indices
+        places = places.gather(1, near).sort(dim=1).values
+        distances, order = self._measure(x.double(), stored, places).float().sort(dim=1, stable=True)
+        # Rounding hides at most |x - x'| + u of a product of unit rows and u of the score; sums in float32 d·2⁻²³
+        lost = torch.linalg.vector_norm(x - queries.float(), dim=1) + BFLOAT16 if cosine else 0
+        unseen = (best[:, -1].view(dtype).float().clamp_min(0) + lost) / (1 - BFLOAT16) + (self.dim + 2) * 2**-23
+        return distances, places.gather(1, order), (distances[:, -1] < 1 - unseen) | (best.shape == peaks.shape)
 
     def _measure(self, x: Tensor, stored: Tensor, places: Tensor) -> Tensor:
         """Compute the distances q m of each query to the rows at its places, in the precision of the queries."""
-        count = max(1, MEASURED // (places.shape[1] * self.dim))
+        count = max(1, 2**18 // (places.shape[1] * self.dim))  # of queries; their differences stay in the cache
         pairs = zip(torch.split(x, count), torch.split(places, count), strict=True)
         squared = torch.cat([(part[:, None] - stored[near]).square().sum(2) for part, near in pairs])
         return squared / 2 if self.metric == "cosine" else squared.sqrt()
 
 
-def _check_names(names: Any, number: int) -> list[str]:
-    sequence = isinstance(names, Sequence) and not isinstance(names, (str, bytes))
-    require(sequence, "names", "be a list of strings", names, error=TypeError)
-    wrong = [name for name in names if not isinstance(name, str)]
-    require(not wrong, "names", "be a list of strings", wrong[:1], error=TypeError)
-    require(len(names) == number, "names", f"have one for each of {number} rows", len(names))
+def _check_names(names: Any, number: int | None = None) -> list[str]:
+    strings = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    require(strings, "names", "be a list of strings", names, error=TypeError)
+    require(number in (None, len(names)), "names", f"have one for each of {number} rows", len(names))
     return list(names)
 
 
-def _refuse(ids: Tensor, refused: Tensor, rule: str) -> None:
-    require(not refused.any(), "ids", rule, ids[refused][:1].tolist())
-
-
-def _refuse_repeated(ids: Tensor) -> None:
-    values, counts = torch.unique(ids, return_counts=True)
-    _refuse(ids, torch.isin(ids, values[counts > 1]), "be unique")
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16; older versions of torch do not tell."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
