@@ -24,6 +24,8 @@ from vireid.models import (
     MiddleModality,
     MixedModality,
     ModalityAlleviation,
+    MPANet,
+    MutualMeanClassifiers,
     NonLocalBlock,
     PrototypePartPooling,
     SyncreticModality,
@@ -32,7 +34,9 @@ from vireid.models import (
     XModality,
     check_export,
     create_agw,
+    create_mpanet,
     create_pmt,
+    create_saai,
     export,
     load_exported,
     pair_by_identity,
@@ -67,6 +71,14 @@ NO_IDENTITIES = tensor(
     torch.ones(4, dtype=torch.complex64),
     torch.zeros(4, dtype=torch.long, device="meta"),
     torch.tensor([0, 1, 0, 1]),
+)
+NO_ROWS = tensor(
+    torch.rand(8),
+    torch.rand(4, 7),
+    torch.rand(4, 8, 1, 1),
+    torch.rand(0, 8),
+    torch.ones(4, 8).int(),
+    torch.rand(4, 8).half(),
 )
 NO_BACKBONE = [
     None,
@@ -115,6 +127,7 @@ backbone = create_backbone("test_resnet", **SIZE)
 embedder = TwoStreamEmbedder(backbone).eval()
 model = MUN(5, embedder)
 baseline = TwoStreamBaseline(5, embedder)
+mpanet = create_mpanet(5, backbone)
 intermediate = IntermediateModalityNetwork(5, embedder, maker="mixed")
 maps = {name: torch.rand(4, 8, 6, 6) for name in ("visible_map", "infrared_map")}
 images = {name: torch.rand(4, 3, 64, 32) for name in ("visible", "infrared")}
@@ -463,6 +476,48 @@ CASES = {
         image_size=size(),
         generator=["input", *NO_MODULE],
     ),
+    "MutualMeanClassifiers": case(
+        MutualMeanClassifiers,
+        {"embedding_dim": 8, "num_identities": 5},
+        embedding_dim=integer(least=1),
+        num_identities=integer(least=1),
+        rate=number(above=0, most=1),
+    ),
+    "MutualMeanClassifiers.set_epoch": case(MutualMeanClassifiers(8, 5).set_epoch, {}, epoch=integer(least=0)),
+    "MutualMeanClassifiers.forward": case(
+        MutualMeanClassifiers(8, 5), {name: torch.rand(4, 8) for name in images}, visible=NO_ROWS, infrared=NO_ROWS
+    ),
+    "MPANet": case(
+        MPANet,
+        {"num_identities": 5, "embedder": mpanet.embedder},
+        num_identities=integer(least=1),
+        embedder=[*NO_BACKBONE, backbone, embedder],
+        rate=number(above=0, most=1),
+        generator=["input", *NO_MODULE],
+    ),
+    "MPANet.forward": case(mpanet, images, visible=NO_FITTING_IMAGES, infrared=NO_FITTING_IMAGES),
+    "MPANet.embed": case(
+        mpanet.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")
+    ),
+    "create_mpanet": case(
+        create_mpanet,
+        {"num_identities": 5, "backbone": backbone},
+        num_identities=integer(least=1),
+        parts=integer(least=1),
+        generator=["input", *NO_MODULE],
+        **network,
+    ),
+    "create_saai": case(
+        create_saai,
+        {"num_identities": 5, "backbone": backbone},
+        num_identities=integer(least=1),
+        parts=integer(least=1),
+        generator=["input", *NO_MODULE],
+        **network,
+    ),
+    "create_saai, of a name": case(
+        create_saai, {"num_identities": 5, "backbone": "test_resnet", **SIZE}, style_gates=integer(least=0, most=4)
+    ),
     "create_pmt": case(
         create_pmt,
         {"num_identities": 5, "backbone": "test_vit", **SIZE},
@@ -481,7 +536,10 @@ EXCEPTIONS = {
     "ExportReport",
     "ExportedEmbedder",
     "ParityReport",  # which export, load_exported and check_export make
-    "MUNOutput",  # tuples, which networks fill
+    "MPANetOutput",
+    "MUNOutput",
+    "MutualMeanLogits",  # tuples, which networks fill
+    "create_saai.style_gates",  # in "create_saai, of a name"
     "lock_folder",
     "load_training_state",
     "save_training_state",  # in tests/models/test_checkpoints.py

@@ -19,13 +19,16 @@ from vireid.models import (
     MiddleModality,
     MixedModality,
     ModalityAlleviation,
+    MutualMeanClassifiers,
     NonLocalBlock,
     PrototypePartPooling,
     SyncreticModality,
     TwoStreamBaseline,
     XModality,
     create_agw,
+    create_mpanet,
     create_pmt,
+    create_saai,
     pair_by_identity,
 )
 
@@ -80,6 +83,9 @@ MODULES = {
         IMAGES,
     ),
     "create_agw": (lambda: create_agw(5, "test_resnet", **SIZE), IMAGES),
+    "MutualMeanClassifiers": (lambda: MutualMeanClassifiers(8, 5), MAPS[..., 0, 0]),
+    "MPANet": (lambda: create_mpanet(5, "test_resnet", generator="random", **SIZE), IMAGES),
+    "create_saai": (lambda: create_saai(5, "test_resnet", **SIZE), IMAGES),
     "create_pmt": (lambda: create_pmt(5, "test_vit", **SIZE), IMAGES),
 }
 

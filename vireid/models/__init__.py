@@ -18,6 +18,7 @@ from vireid.models.intermediate import (
     SyncreticModality,
     XModality,
 )
+from vireid.models.mpanet import MPANet, MPANetOutput, MutualMeanClassifiers, MutualMeanLogits, create_mpanet
 from vireid.models.mun import MUN, MUNOutput
 from vireid.models.non_local import NonLocalBlock
 from vireid.models.parts import MaskPartPooling, PrototypePartPooling
@@ -38,11 +39,15 @@ __all__ = [
     "GeneralizedMeanPool",
     "IntermediateModalityNetwork",
     "IntraModalityLearner",
+    "MPANet",
+    "MPANetOutput",
     "MUNOutput",
     "MaskPartPooling",
     "MiddleModality",
     "MixedModality",
     "ModalityAlleviation",
+    "MutualMeanClassifiers",
+    "MutualMeanLogits",
     "NonLocalBlock",
     "ParityReport",
     "PrototypePartPooling",
