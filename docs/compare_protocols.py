@@ -1,4 +1,4 @@
-"""Write ``docs/comparing-numbers.md``: the same features evaluated under the rules of different scripts.
+"""Evaluate the same features under the rules of different scripts: ``comparing-numbers.md`` and its JSON.
 
 python docs/compare_protocols.py
 
@@ -6,6 +6,7 @@ The features are synthetic, with as many identities, cameras and images as the t
 the rows of a table, not the numbers themselves.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -49,20 +50,29 @@ def create_features(counts, modality, *, seed, spread=1.4, dim=64):
     return EmbeddingSet(rows * lengths, identities, cameras, modality)
 
 
-def row(name, result):
-    """Format a result of a protocol, or metrics, as a row of a table."""
+def percentages(result):
+    """Return rank-1, -5, -10, -20, mAP and mINP of a result of a protocol, or of metrics, in percent."""
     if hasattr(result, "summary"):
         values = {key: mean for key, (mean, _) in result.summary().items()}
     else:
         values = {f"rank-{rank}": result.cmc[rank - 1].item() for rank in (1, 5, 10, 20)}
         values |= {"mAP": result.mAP, "mINP": result.mINP}
-    return f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in values.values()) + " |"
+    return [round(100 * value, 2) for value in values.values()]
 
 
 def table(title, text, rows):
-    """Format a section of the page."""
-    head = "| | rank-1 | rank-5 | rank-10 | rank-20 | mAP | mINP |\n|---|---|---|---|---|---|---|"
-    return f"\n## {title}\n\n{text}\n\n{head}\n" + "\n".join(row(name, result) for name, result in rows.items()) + "\n"
+    """Collect a section of the page."""
+    return {"title": title, "text": text, "rows": {name: percentages(result) for name, result in rows.items()}}
+
+
+def format_page(sections):
+    """Format the page from the sections of ``docs/results/protocols.json``."""
+    head = "| | rank-1 | rank-5 | rank-10 | rank-20 | mAP | mINP |\n|---|---|---|---|---|---|---|\n"
+    page = INTRODUCTION
+    for section in sections:
+        lines = [f"| {name} | {' | '.join(f'{x:.2f}' for x in row)} |\n" for name, row in section["rows"].items()]
+        page += f"\n## {section['title']}\n\n{section['text']}\n\n{head}{''.join(lines)}"
+    return page
 
 
 def sysu():
@@ -210,8 +220,9 @@ def llcm():
 
 def main():
     sections = [section for make in (sysu, regdb, llcm) for section in make()]
-    page = Path(__file__).parent / "comparing-numbers.md"
-    page.write_text(INTRODUCTION + "".join(sections), encoding="utf-8")
+    results = Path(__file__).parent / "results" / "protocols.json"
+    results.write_text(json.dumps(sections, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (Path(__file__).parent / "comparing-numbers.md").write_text(format_page(sections), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure how hard the synthetic data set is: rank-1 and mAP of chance, of pixels, of colours and of networks.
+"""Measure how hard the synthetic data set is: rank-1 and mAP of chance, of pixels and of colours.
 
-python examples/train.py && python docs/measure_difficulty.py
+python examples/train.py && python docs/measure_difficulty.py && python docs/make_tables.py
 
-The networks' numbers come from the ``metrics.json`` of the training run; the others are computed here, from the images
-that it left in ``data/``.
+It writes ``docs/results/difficulty.json`` from the images that the training run left in ``data/``. The networks' rows
+of the table are those of ``docs/results/main-job.json``, the run's ``run.json``.
 """
 
 import json
@@ -51,15 +51,14 @@ def main():
         "colour histograms": colour_histogram,
     }.items():
         rows[name] = protocol.evaluate(*(describe(x, function) for x in (dataset.test_infrared, dataset.test_visible)))
-    rows = {name: result.summary() for name, result in rows.items()}
-    results = json.loads(Path("runs/train/metrics.json").read_text())["results"]
-    for name, result in {"untrained": results["0"], "trained": [*results.values()][-1]}.items():
-        values, spread = result["all search"]["mean"], result["all search"]["std"]
-        rows[f"{name} network"] = {key: (values[key], spread[key]) for key in values}
-    print("| | rank-1 | mAP |\n|---|---|---|")
-    for name, summary in rows.items():
-        cells = (f"{100 * mean:.1f} ± {100 * std:.1f}" for mean, std in (summary["rank-1"], summary["mAP"]))
-        print(f"| {name} | {' | '.join(cells)} |")
+    record = {
+        "fingerprint": dataset.fingerprint(),
+        "results": {name: result.to_dict() for name, result in rows.items()},
+    }
+    for result in record["results"].values():
+        del result["trials"]
+    target = Path(__file__).parent / "results" / "difficulty.json"
+    target.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""The Python blocks of every page run in their order, and its tables are those of the results kept beside it."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vireid import TwoStreamEmbedder
+from vireid.data import SYSUMM01, create_test_transform, generate_synthetic
+from vireid.models import create_backbone
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOT_RUN = "<!-- not run: "  # and why; in the line above a block
+LIBRARIES = ("faiss", "qdrant_client", "lancedb")  # blocks that import one run where it is installed
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```python\n" in path.read_text(encoding="utf-8"))
+BEFORE = {  # what the text above a block, or the page that it links, has made already
+    "command-line.md": """
+from vireid.cli import main
+main("embed runs/train/best SYSU-MM01/cam3 --modality infrared -o night.safetensors --quiet".split())
+""",
+    "deploy.md": """
+from vireid import TwoStreamEmbedder
+from vireid.models import export
+from vireid.data import create_test_transform
+from vireid.evaluation import calibrate, extract_embeddings
+from vireid.models import load_exported
+model = TwoStreamEmbedder.from_pretrained("exp/best")
+images = dataset.test_images(create_test_transform(**model.preprocessing))
+sets = [extract_embeddings(model, of_side, modality) for modality, of_side in images.items()]
+calibration = calibrate(*sets, false_accept_rate=0.1)
+export(model, "visible", "visible.onnx")
+batch = torch.zeros(2, 3, 288, 144, dtype=torch.uint8)
+""",
+    "swapping-in.md": """
+from vireid.models import AuxiliaryBatchNorm
+class Network(torch.nn.Module):
+    def forward(self, images, modal):
+        return images
+network, auxiliary_map = Network(), torch.rand(2, 64, 8, 4)
+""",
+    "own-cameras.md": """
+from vireid.data import PairedImages, read_image
+visible_transform = infrared_transform = transform
+""",
+}
+
+
+def blocks(page):
+    """Python blocks of a page, in order, without those that a marker or a missing library excludes."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for found in re.finditer(r"^([^\n]*)\n+^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        missing = [name for name in LIBRARIES if f"import {name}" in found[2] or f"from {name}" in found[2]]
+        if not found[1].startswith(NOT_RUN) and all(find_spec(name) for name in missing):
+            yield found[2]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A folder with synthetic people, images of own cameras and a network, and the names that pages begin with."""
+    folder = tmp_path_factory.mktemp("docs")
+    root = generate_synthetic(
+        folder / "SYSU-MM01", train_identities=5, test_identities=9, images_per_camera=2, size=(64, 32)
+    )
+    torch.manual_seed(0)
+    for path, size in {"runs/train/best": (64, 32), "exp/best": (288, 144)}.items():
+        TwoStreamEmbedder(create_backbone("test_resnet", image_size=size)).save_pretrained(folder / path)
+    (folder / "data").mkdir()
+    (folder / "data" / "synthetic-sysu-96x48").symlink_to(root)
+    for record in SYSUMM01(root).train + SYSUMM01(root).test_visible + SYSUMM01(root).test_infrared:
+        side = "thermal" if record.modality == "infrared" else "colour"
+        camera = folder / "data" / "own-cameras" / side / f"camera-{record.camera}"
+        camera.mkdir(parents=True, exist_ok=True)
+        (camera / f"person-{record.identity}_{record.path.name}").symlink_to(record.path)
+    Image.fromarray(np.full((64, 32), 30_000, np.uint16)).save(folder / "night.tiff")
+    Image.new("RGB", (40, 90)).save(folder / "crop.png")
+    return folder, SYSUMM01(root), TwoStreamEmbedder.from_pretrained(folder / "runs/train/best")
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[pytest.mark.slow] * (p == "deploy.md")) for p in PAGES])
+def test_python_blocks_run(page, workspace, monkeypatch, capsys):
+    folder, dataset, model = workspace
+    monkeypatch.chdir(folder)
+    torch.manual_seed(0)
+    names = {"torch": torch, "dataset": dataset, "model": model}
+    names["transform"] = create_test_transform(**model.preprocessing)
+    exec(BEFORE.get(page, ""), names)
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), names)
+
+
+def test_tables_are_those_of_their_results():
+    command = [sys.executable, DOCS / "make_tables.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\nRun python docs/make_tables.py."
+
+
+def test_a_number_that_is_typed_by_hand_is_found(monkeypatch):
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    changed = readme.replace("| trained, all search | 4", "| trained, all search | 5")
+    spec = importlib.util.spec_from_file_location("make_tables", DOCS / "make_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(DOCS)
+    spec.loader.exec_module(module)
+    assert module.render(changed) == readme != changed
+
+
+def test_few_blocks_are_not_run():
+    reasons = [
+        found[1]
+        for page in DOCS.glob("*.md")
+        for found in re.finditer(rf"{re.escape(NOT_RUN)}(.*?) -->", page.read_text(encoding="utf-8"))
+    ]
+    assert len(reasons) <= 8
+    assert all(len(reason) > 10 for reason in reasons)
