@@ -64,7 +64,8 @@ def main(args):
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     name, dataset, trials = open_test_data(args, notes)
     protocols = choose_protocols(args, name, dataset, trials)
-    images = dataset.test_images(create_test_transform(**network.preprocessing))
+    value_range = args.value_range or notes.get("value_range")
+    images = dataset.test_images(create_test_transform(**network.preprocessing), value_range=value_range)
     args.output.mkdir(parents=True, exist_ok=True)
 
     options = {"workers": args.workers, "flip": args.flip, "cache": args.cache or args.output / "cache"}
@@ -76,7 +77,7 @@ def main(args):
     record = describe_run(results, fingerprint=dataset.fingerprint(), **about)
     (args.output / "run.json").write_text(json.dumps(record, indent=1))
 
-    protocol, pictures = next(iter(protocols.values())), dataset.test_images()
+    protocol, pictures = next(iter(protocols.values())), dataset.test_images(value_range=value_range)
     sets = {modality: extract_embeddings(network, images[modality], modality, **options) for modality in images}
     query, gallery = protocol.query_modality, protocol.gallery_modality
     ranking = protocol.rank(sets[query], sets[gallery])

@@ -53,7 +53,7 @@ def build(args, accelerator):
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     transforms = methods.create_transforms(args, model.preprocessing)
-    pairs = data.PairedImages(dataset.train, *transforms)
+    pairs = data.PairedImages(dataset.train, *transforms, value_range=args.value_range)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
         pairs.infrared_identities,
@@ -104,7 +104,8 @@ def train_step(run, batch):
 def fit(args, accelerator, watch):
     """Train and evaluate one network; return the results of the last epoch by protocol."""
     run, main = build(args, accelerator), accelerator.is_main_process
-    images = run.dataset.test_images(data.create_test_transform(**run.plain.model.preprocessing))
+    transform = data.create_test_transform(**run.plain.model.preprocessing)
+    images = run.dataset.test_images(transform, value_range=args.value_range)
     settings = settings_of(args) | {"processes": str(accelerator.num_processes), "data": run.dataset.fingerprint()}
     last, best, length, finished = run.output / "last.pt", run.output / "best", len(run.batches), 0
     with models.lock_folder(run.output) if main else nullcontext():
@@ -124,7 +125,7 @@ def fit(args, accelerator, watch):
                 run.results[iteration] = {name: result.to_dict() for name, result in results.items()}
                 quality = [next(iter(of_epoch.values()))["mean"]["mAP"] for of_epoch in run.results.values()]
                 if main and (repair or quality[-1] == max(quality)):
-                    run.plain.model.embedder.save_pretrained(best)
+                    run.plain.model.embedder.save_pretrained(best, **methods.card_of(run, results))
                     (best / "training.json").write_text(json.dumps({**run.network["notes"], "epoch": epoch}))
                     repair = False
                 if main and args.keep_networks:
@@ -156,11 +157,10 @@ def fit(args, accelerator, watch):
 
 
 def report(run, settings):
-    """Write metrics.json, log.csv and the curves, and print the results."""
+    """Write metrics.json, run.json, log.csv and the curves, and print the results."""
     names = dict.fromkeys(name for values in run.history for name in values)  # some terms may come later, or leave
     history = {name: [values.get(name, 0.0) for values in run.history] for name in names}
-    metrics = {"data": str(data.check_dataset(run.dataset)), "results": run.results, "history": history}
-    metrics |= {"arguments": settings, "command": sys.argv[1:]}
+    metrics = {"results": run.results, "history": history, "arguments": settings, "command": sys.argv[1:]}
     (run.output / "metrics.json").write_text(json.dumps(metrics, indent=1))
     with (run.output / "log.csv").open("w", newline="") as file:
         rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
@@ -172,6 +172,8 @@ def report(run, settings):
         for stage, i in {"untrained": "0", "trained": [*run.results][-1]}.items()
         for name, result in run.results[i].items()
     }
+    about = {"fingerprint": settings["data"], "counts": run.dataset.counts(), "settings": settings, "command": sys.argv}
+    (run.output / "run.json").write_text(json.dumps(evaluation.describe_run(rows, **about), indent=1))
     people = len({record.identity for record in run.dataset.test_visible})
     print(f"\n{evaluation.format_results(rows)}\n{people} unseen identities: rank-1 by chance is {100 / people:.1f} %.")
     print(f"{run.output} holds {', '.join(sorted(path.name for path in run.output.glob('[!.]*')))}.")

@@ -376,7 +376,7 @@ def test_other_data_sets(tmp_path, dataset):
         (tmp_path / "runs/train/best/training.json").unlink()
         options += ["--dataset", "regdb", "--trial", "3"]
         evaluated = run_here("evaluate.py", tmp_path, "runs/train/best", *options)
-        assert "evaluate.py: --trained-on must be given: the network does not say" in evaluated.stderr
+        assert "evaluate.py: --trained-on must be given, got None. The network does not say" in evaluated.stderr
         options += ["--trained-on", "2", "--allow-other-trial"]
         evaluated = run_here("evaluate.py", tmp_path, "runs/train/best", *options)
         assert evaluated.returncode == 0, evaluated.stderr
@@ -763,6 +763,29 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     assert "short.py: b, seed 0, has failed; once it is mended, the same command resumes from here." in other.stderr
 
 
+def test_ablation_pairs_the_module_with_its_baseline(small, tmp_path, monkeypatch):
+    rows = {"B": ("b", {}), "B + module": ("b --auxiliary inputs", {})}
+    monkeypatch.setattr(module("ablation"), "TABLES", {"module": rows})
+    options = ["--root", small, *SMALL_RUN, "--batches-per-epoch", "2", "--epochs", "1", "--seeds", "0", "1"]
+    done = run_here("ablation.py", tmp_path, "--tables", "module", *options)
+    assert done.returncode == 0, done.stderr
+    plain, with_module = (
+        [
+            100
+            * [*metrics_of(tmp_path / "runs/ablation" / name / f"seed-{seed}")["results"].values()][-1]["all search"][
+                "mean"
+            ]["mAP"]
+            for seed in (0, 1)
+        ]
+        for name in ("b", "b+auxiliary-inputs")
+    )
+    pairs = [other - value for value, other in zip(plain, with_module)]
+    mean, reach = sum(pairs) / 2, 12.71 * abs(pairs[0] - pairs[1]) / 2
+    assert f"| {mean:+.2f} ({mean - reach:+.2f} to {mean + reach:+.2f}) |" in done.stdout
+    assert "| B | `b` |" in done.stdout
+    assert module("ablation").difference([5.0], [3.0]) == "+2.00"
+
+
 def test_corrupted_images(trained, small, tmp_path):
     corruption = ROOT / "examples" / "corruption.py"
     network = trained[0] / "first" / "best"
@@ -873,6 +896,10 @@ def test_the_tutorial_with_two_folders(cameras, tmp_path):
         assert len(image.convert("L").getcolors()) > 50
 
     best = tmp_path / "runs" / "train" / "best"
+    card = (best / "README.md").read_text()
+    assert re.search(r"- Data: own data: \d+ images of 4 people to train on, fingerprint \w{16}\n", card)
+    assert "not stated" not in card.replace("Licence: not stated", "")
+    assert "infrared → visible" in card
     notes = json.loads((best / "training.json").read_text())
     results = metrics_of(tmp_path / "runs" / "train")["results"]
     evaluated = run_here("evaluate.py", tmp_path, best, "--workers", "0")
@@ -908,8 +935,11 @@ def test_a_table_of_images(trained, small, tmp_path):
     assert "last.pt is of a run with data " in again.stderr
 
     folders = ["--visible", "cam[1245]", "--infrared", "cam[36]", "--pattern", r"cam(?P<camera>\d)/(?P<identity>\d+)/"]
-    options = ["--dataset", "folder", "--root", small, *folders, "--workers", "0"]
-    done = run_here("evaluate.py", tmp_path, trained[0] / "first" / "best", *options)  # trained on other data
+    best, options = trained[0] / "first" / "best", ["--dataset", "folder", *folders, "--workers", "0", "--root"]
+    known = run_here("evaluate.py", tmp_path, best, *options, small)  # all of them are tested, and some were trained on
+    assert "evaluate.py: --root must hold images for the test that the network was not trained on, got" in known.stderr
+    other = {"train_identities": 2, "test_identities": 2, "images_per_camera": 1, "size": (64, 32), "seed": 5}
+    done = run_here("evaluate.py", tmp_path, best, *options, generate_synthetic(tmp_path / "other", **other))
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "runs/evaluation/evaluation.json").read_text())["infrared → visible"]
     assert result["settings"]["exclude"] == "none"
