@@ -130,3 +130,12 @@ def test_errors(case, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"matplotlib must be installed for this: pip install 'vireid\[viz\]'."):
         plot_rankings(ranking, queries, gallery)
+
+
+def test_title_says_which_queries_are_shown_and_how_many_are_found():
+    rows, correct = torch.zeros(20, 1, dtype=torch.long), torch.arange(20)[:, None] < 5
+    images = torch.rand(20, 3, 8, 4)
+    figure = plot_rankings(SimpleNamespace(rows=rows, correct=correct), images, images, number=4)
+    assert figure.get_suptitle() == "4 of 20 queries, evenly spread\nfirst image right for 25.0 % of all"
+    figure = plot_rankings(SimpleNamespace(rows=rows, correct=None), images, images, number=50)
+    assert figure.get_suptitle() == "all 20 queries"

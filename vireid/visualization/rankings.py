@@ -42,7 +42,8 @@ def plot_rankings(
 ) -> Figure:
     """Draw a row for some of the queries: the query, then its gallery images, framed green if right and red if wrong.
 
-    The queries are spread evenly over all of them. Only the images that are drawn are read. A query for which no image
+    The queries are spread evenly over all of them, whether they are found or not. The title says so, and for how many
+    of all queries the first image is right. Only the images that are drawn are read. A query for which no image
     is left, because all are beyond a threshold or excluded, is followed by the word "nobody".
 
     Args:
@@ -85,6 +86,7 @@ def plot_rankings(
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
         figsize=(0.9 * columns + 0.2, 1.95 * number), layout="constrained"
     )
+    figure.suptitle(_summarise(correct, number), fontsize=9, x=0.01, ha="left")
     grid = figure.add_gridspec(number, columns, width_ratios=[1.25, *[1] * (columns - 1)])
     for line, (query, found) in enumerate(zip(shown, lists, strict=True)):
         axes = figure.add_subplot(grid[line, 0])
@@ -98,6 +100,15 @@ def plot_rankings(
             axes.text(0.5, 0.5, "nobody", ha="center", va="center", fontsize=9)
             axes.set_axis_off()
     return figure
+
+
+def _summarise(correct: list[list[bool | None]], number: int) -> str:
+    """Say which queries are shown and for how many of all the first image is right."""
+    total = len(correct)
+    shown = f"{number} of {total:,} queries, evenly spread" if number < total else f"all {total:,} queries"
+    if correct[0][0] is None:
+        return shown
+    return f"{shown}\nfirst image right for {100 * sum(hits[0] is True for hits in correct) / total:.1f} % of all"
 
 
 def _check_ranking(
