@@ -1,0 +1,75 @@
+"""Build and execute the notebooks of ``docs/notebooks/`` from the tutorials: their text, and their blocks as cells.
+
+python docs/make_notebooks.py
+
+The data are synthetic and the network is trained briefly, so that a notebook takes minutes on a CPU: its numbers show
+the form of a result, not a measurement.
+"""
+
+import os
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from nbclient import NotebookClient
+
+DOCS = Path(__file__).parent
+BRIEFLY = "--epochs 2 --decay-at 1 2 --batches-per-epoch 40 --workers 0"
+FILES = """# Stands for your images: synthetic people, filed as colour/<camera>/person-<number>_<frame>.jpg
+from pathlib import Path
+from vireid.data import SYSUMM01, generate_synthetic
+
+counts = {"train_identities": 30, "test_identities": 30, "images_per_camera": 6}
+people = SYSUMM01(generate_synthetic("people", **counts, size=(96, 48)))
+for record in [*people.train, *people.test_visible, *people.test_infrared]:
+    side = "thermal" if record.modality == "infrared" else "colour"
+    camera = Path("data/own-cameras", side, f"camera-{record.camera}")
+    camera.mkdir(parents=True, exist_ok=True)
+    record.path.rename(camera / f"person-{record.identity}_{record.path.name}")"""
+NOTEBOOKS = {  # a page: the sections that the notebook has, and a cell before the first block
+    "quickstart": (("Quick start", "A trained network"), None),
+    "own-cameras": (("From two folders to a ranked picture", "Which distance means the same person?"), FILES),
+}
+
+
+def cells(page, sections, first):
+    """Yield a cell for every piece of text and every Python block of a page, and for its training command."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    parts = {part.lstrip("# ").partition("\n")[0]: part for part in re.split(r"(?m)^(?=##? )", text)}
+    pieces = re.split(r"(?ms)^(```.*?^```)$", "".join(parts[name] for name in sections))
+    for piece in filter(str.strip, pieces):
+        block = re.fullmatch(r"```(\w*)[^\n]*\n(.*)```", piece, re.DOTALL)
+        if block is None:
+            yield nbformat.v4.new_markdown_cell(re.sub(r"\]\((?!http)([^)]*)\)", r"](../\1)", piece.strip()))
+            continue
+        if first:
+            yield nbformat.v4.new_code_cell(first)
+            first = None
+        if block[1] == "python":
+            yield nbformat.v4.new_code_cell(block[2].rstrip())
+        command = re.search(r"^python (examples/train.py.*?)$", block[2].replace("\\\n", ""), re.MULTILINE)
+        if block[1] == "sh" and command and "SYSU-MM01" not in command[1].partition("#")[0]:
+            line = re.sub(r" +", " ", command[1])
+            yield nbformat.v4.new_code_cell(f"!python $CLONE/{line} {BRIEFLY} 2> /dev/null | tail -n 9")
+
+
+def main():
+    """Execute each notebook in an empty folder and keep it with its output."""
+    (DOCS / "notebooks").mkdir(exist_ok=True)
+    os.environ |= {"CLONE": str(DOCS.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+    for page, (sections, first) in NOTEBOOKS.items():
+        notebook = nbformat.v4.new_notebook(cells=list(cells(page, sections, first)))
+        for number, cell in enumerate(notebook.cells):
+            cell["id"] = f"{page}-{number}"  # the same in every build
+        with TemporaryDirectory() as folder:
+            options = {"timeout": 1800, "kernel_name": "python3", "resources": {"metadata": {"path": folder}}}
+            NotebookClient(notebook, **options).execute()
+        for cell in notebook.cells:
+            cell["metadata"] = {}
+        nbformat.write(notebook, DOCS / "notebooks" / f"{page}.ipynb")
+        print(f"{page}: {len(notebook.cells)} cells")
+
+
+if __name__ == "__main__":
+    main()
