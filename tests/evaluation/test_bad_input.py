@@ -9,6 +9,7 @@ import torch
 from tests.bad_input import case, choice, flag, integer, number, parameters, problems, tensor
 from vireid import evaluation
 from vireid.evaluation import (
+    AffinityInference,
     Calibration,
     CorruptedProtocol,
     EmbeddingSet,
@@ -163,6 +164,13 @@ CASES = {
         query_cameras=integers(),
         gallery_identities=[x for x in integers() if not (torch.is_tensor(x) and x.shape == (3,))],
         gallery_cameras=integers(),
+    ),
+    "AffinityInference": case(AffinityInference, k1=integer(least=1), k2=integer(least=1)),
+    "AffinityInference.__call__": case(
+        AffinityInference(k1=2, k2=2),
+        {"queries": torch.rand(4, 8), "gallery": torch.rand(5, 8)},
+        queries=tensor(torch.rand(8), torch.rand(0, 8), torch.ones(4, 8).long(), torch.full((4, 8), torch.nan)),
+        gallery=tensor(torch.rand(8), torch.rand(5, 7), torch.rand(1, 8), torch.full((5, 8), torch.inf)),
     ),
     "KReciprocalReranking": case(
         KReciprocalReranking, k1=integer(least=1), k2=integer(least=1), weight=number(least=0, most=1)

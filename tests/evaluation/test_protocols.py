@@ -511,7 +511,9 @@ def test_wrong_common_options(options, message):
 
 
 def test_wrong_types():
-    with pytest.raises(TypeError, match="reranking must be a KReciprocalReranking or None, got 'bool'"):
+    with pytest.raises(
+        TypeError, match="reranking must be a KReciprocalReranking, an AffinityInference or None, got 'bool'"
+    ):
         LLCMProtocol("visible", reranking=True)
     with pytest.raises(TypeError, match="permutations must be a mapping: SYSUMM01.*, got 'str'"):
         SYSUMM01Protocol(gallery="official", permutations="rand_perm_cam.mat")

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vireid.evaluation import KReciprocalReranking
+from vireid.evaluation import AffinityInference, EmbeddingSet, KReciprocalReranking, OwnProtocol
 
 
 def rerank_in_loops(queries, gallery, k1, k2, weight):
@@ -61,6 +61,81 @@ def test_many_queries_are_taken_in_blocks():
     together = KReciprocalReranking(k1=8, k2=3)(x, y)
     expected = rerank_in_loops(x.numpy(), y.numpy(), 8, 3, 0.3)
     np.testing.assert_allclose(together.numpy(), expected, rtol=0, atol=1e-10)
+
+
+def infer_in_loops(queries, gallery, k1, k2):
+    """SAAI's affinity inference, image by image."""
+    x, y = ([row / np.sqrt((row**2).sum()) for row in rows] for rows in (queries, gallery))
+
+    def nearest(row, k):
+        return sorted(range(len(y)), key=lambda j: -(row @ y[j]))[:k]
+
+    def describe(row):
+        description = np.zeros(len(y))
+        for j in nearest(row, k1):
+            description[j] = row @ y[j]
+        return description
+
+    described = [describe(row) for row in y]
+    averaged = [np.mean([described[j] for j in nearest(row, k2)], axis=0) for row in y]
+    result = np.zeros((len(x), len(y)))
+    for i, row in enumerate(x):
+        for j, other in enumerate(averaged):
+            mine = describe(row)
+            affinity = mine @ other / np.sqrt((mine**2).sum() * (other**2).sum())
+            result[i, j] = 2 - affinity - row @ y[j]
+    return result
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(6, 14), st.integers(1, 6), st.integers(1, 6))
+def test_affinity_inference_equals_the_loops(seed, queries, gallery, k1, k2):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(queries, 4)), rng.normal(size=(gallery, 4))
+    inference = AffinityInference(k1=k1, k2=k2)
+    actual = inference(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_allclose(actual.numpy(), infer_in_loops(x, y, k1, k2), rtol=0, atol=1e-10)
+    order = torch.from_numpy(rng.permutation(gallery))
+    np.testing.assert_allclose(inference(torch.from_numpy(x), torch.from_numpy(y)[order]), actual[:, order], atol=1e-10)
+
+
+def test_affinity_inference_by_hand():
+    queries = torch.tensor([[1.0, 0.0]])
+    gallery = torch.tensor([[0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
+    # k1 = 1: the query is described by image 0, and every gallery image by itself.
+    expected = torch.tensor([[2 - 1 - 0.8, 2 - 0.6, 2.0]])
+    torch.testing.assert_close(AffinityInference(k1=1)(queries, gallery), expected)
+
+
+def test_results_name_the_affinity_inference():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(6).repeat(2)
+    sets = {
+        modality: EmbeddingSet(torch.randn(12, 8, generator=generator), labels, torch.full((12,), camera), modality)
+        for camera, modality in enumerate(("visible", "infrared"))
+    }
+    inference = AffinityInference(k1=3, k2=2)
+    result = OwnProtocol("visible", reranking=inference).evaluate(sets["visible"], sets["infrared"])
+    plain = OwnProtocol("visible").evaluate(sets["visible"], sets["infrared"])
+    assert result.settings["reranking"] == str(inference) == "affinity inference (k1 = 3, k2 = 2)"
+    assert "affinity inference" in result.protocol
+    assert result.to_dict()["mean"] != plain.to_dict()["mean"]
+    rank = OwnProtocol("visible", reranking=inference).rank(sets["visible"], sets["infrared"], k=3)
+    rows = [sets[modality].embeddings.double() for modality in ("visible", "infrared")]
+    torch.testing.assert_close(rank.distances, inference(*rows).sort(dim=1).values[:, :3])
+    with pytest.raises(ValueError, match="distance must be 'cosine' for affinity inference, got 'euclidean'"):
+        OwnProtocol("visible", reranking=inference, distance="euclidean")
+
+
+def test_errors_of_affinity_inference():
+    for options, message in [
+        ({"k1": 0}, "k1 must be an integer of at least 1, got 0"),
+        ({"k2": 0}, "k2 must be an integer of at least 1, got 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            AffinityInference(**options)
+    with pytest.raises(ValueError, match="gallery must be at least k1 = 5 and k2 = 1 images, got 4"):
+        AffinityInference(k1=5)(torch.eye(4), torch.eye(4))
 
 
 def test_errors():

@@ -9,13 +9,14 @@ from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude
 from vireid.evaluation.open_set import OpenSetMetrics, compute_open_set_metrics
 from vireid.evaluation.pairs import PairDistances, compare_pairs
 from vireid.evaluation.protocols import LLCMProtocol, OwnProtocol, RegDBProtocol, SYSUMM01Protocol, create_protocols
-from vireid.evaluation.reranking import KReciprocalReranking
+from vireid.evaluation.reranking import AffinityInference, KReciprocalReranking
 from vireid.evaluation.results import Ranking, RetrievalResult, format_results
 from vireid.evaluation.retrieval import RetrievalProtocol
 from vireid.evaluation.runs import compare_runs, describe_run, format_runs
 from vireid.evaluation.tracklets import Tracklets, compare_tracklets, pool_tracklets
 
 __all__ = [
+    "AffinityInference",
     "Calibration",
     "CorruptedProtocol",
     "EmbeddingSet",

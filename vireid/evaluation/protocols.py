@@ -14,7 +14,7 @@ from torch import Tensor
 from vireid._checks import check_choice, check_flags, check_identities, check_integer, check_type, require
 from vireid.evaluation.comparison import Distance
 from vireid.evaluation.metrics import Array, exclude_same_camera, exclude_same_location, to_tensor
-from vireid.evaluation.reranking import KReciprocalReranking
+from vireid.evaluation.reranking import Reranking
 from vireid.evaluation.retrieval import CMCLevel, Images, RetrievalProtocol, Trial
 from vireid.modality import Modality
 
@@ -68,7 +68,7 @@ class OwnProtocol(RetrievalProtocol):
         trials: int | None = None,
         distance: Distance = "cosine",
         cmc_level: CMCLevel = "image",
-        reranking: KReciprocalReranking | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         check_choice("gallery", gallery, ("all", "one per camera"))
         check_choice("exclude", exclude, ("none", "same camera", "same location"))
@@ -174,7 +174,7 @@ class SYSUMM01Protocol(OwnProtocol):
         trials: int = 10,
         distance: Distance = "cosine",
         cmc_level: CMCLevel = "identity",
-        reranking: KReciprocalReranking | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         super().__init__(
             "infrared",
@@ -299,7 +299,7 @@ class RegDBProtocol(OwnProtocol):
         allow_other_trial: bool = False,
         distance: Distance = "cosine",
         cmc_level: CMCLevel = "image",
-        reranking: KReciprocalReranking | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         super().__init__(query, distance=distance, cmc_level=cmc_level, reranking=reranking)
         self.trial = check_integer("trial", trial, least=1, most=10)
@@ -363,7 +363,7 @@ class LLCMProtocol(OwnProtocol):
         trials: int = 10,
         distance: Distance = "cosine",
         cmc_level: CMCLevel = "identity",
-        reranking: KReciprocalReranking | None = None,
+        reranking: Reranking | None = None,
     ) -> None:
         super().__init__(
             query,
@@ -408,7 +408,7 @@ def create_protocols(
     permutations: Permutations | None = None,
     shots: int = 1,
     distance: Distance = "cosine",
-    reranking: KReciprocalReranking | None = None,
+    reranking: Reranking | None = None,
 ) -> dict[str, RetrievalProtocol]:
     """Create the protocols in which papers report a data set, by the names of their tables.
 

@@ -22,7 +22,7 @@ from vireid._checks import (
 from vireid.evaluation.comparison import Distance, check_lengths, compare
 from vireid.evaluation.extraction import EmbeddingSet
 from vireid.evaluation.metrics import Array, RetrievalMetrics, compute_metrics, to_tensor
-from vireid.evaluation.reranking import KReciprocalReranking
+from vireid.evaluation.reranking import AffinityInference, KReciprocalReranking, Reranking
 from vireid.evaluation.results import Ranking, RetrievalResult
 from vireid.modality import Modality
 
@@ -72,12 +72,15 @@ class RetrievalProtocol:
         trials: int,
         distance: Distance,
         cmc_level: CMCLevel,
-        reranking: KReciprocalReranking | None,
+        reranking: Reranking | None,
     ) -> None:
         check_choice("query", query, (Modality.VISIBLE.value, Modality.INFRARED.value))
         check_choice("distance", distance, ("cosine", "euclidean", "dot"))
         check_choice("cmc_level", cmc_level, ("identity", "image"))
-        check_type("reranking", reranking, (KReciprocalReranking, type(None)), "be a KReciprocalReranking or None")
+        rule = "be a KReciprocalReranking, an AffinityInference or None"
+        check_type("reranking", reranking, (KReciprocalReranking, AffinityInference, type(None)), rule)
+        fits = distance == "cosine" or not isinstance(reranking, AffinityInference)
+        require(fits, "distance", "be 'cosine' for affinity inference", distance)
         self.query_modality = Modality(query)
         visible = self.query_modality is Modality.VISIBLE
         self.gallery_modality = Modality.INFRARED if visible else Modality.VISIBLE
