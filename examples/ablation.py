@@ -2,10 +2,12 @@
 
     python examples/ablation.py                       # every table, on synthetic people
     python examples/ablation.py --tables 1 --seeds 0 1 2 3 4 --epochs 5
+    python examples/ablation.py --tables module --preset pretrained  # what the auxiliary modality adds to baselines
     python examples/ablation.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 
-A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. The same command
-resumes where it was interrupted; finished rows are not trained again, whichever table asks for them. It writes tables.md,
+A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. All rows of a seed
+share the initial weights and the batches, so that their differences vary less than they do. The same command resumes
+where it was interrupted; finished rows are not trained again, whichever table asks for them. It writes tables.md,
 ablation.json and ablation.png.
 """
 
@@ -43,6 +45,18 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
         "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
     },
+    "module": {  # every second row is the baseline before it with MUN's auxiliary modality, L_idc and for B L_ia
+        "B": ("b", {}),
+        "B + module": ("b+aux+idc+ia", {}),
+        "one classifier": ("b-one-classifier", {}),
+        "one classifier + module": ("mun-one-classifier", {}),
+        "AGW": ("agw", {}),
+        "AGW + module": ("agw --auxiliary inputs", {}),
+        "AGW + J (CAJ)": ("agw+j", {}),
+        "AGW + J + module": ("agw+j --auxiliary inputs", {}),
+        "MMD-ReID": ("mmd-reid", {}),
+        "MMD-ReID + module": ("mmd-reid --auxiliary inputs", {}),
+    },
     "methods": {  # the baselines of the field, with the numbers of Table 4 as far as it has them
         "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
         "HCT": ("hct", {}),
@@ -60,7 +74,8 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--tables", nargs="+", choices=TABLES, default=list(TABLES), help="(%(default)s)")
+    every = [name for name in TABLES if name != "module"]
+    add("--tables", nargs="+", choices=TABLES, default=every, help="(%(default)s)")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of every row (%(default)s)")
     add("--output", type=Path, default=Path("runs/ablation"), help="folder for runs and results (%(default)s)")
     add("--launcher", default=sys.executable, help="what runs train.py, such as 'torchrun --nproc-per-node 2'")
@@ -77,8 +92,9 @@ def finished(run, command):
 
 def train(method, seed, args):
     """Train a method unless that is done; return its metrics."""
-    run = args.output / method / f"seed-{seed}"
-    command = [*args.training, "--method", method, "--seed", str(seed), "--output", str(run)]
+    name, *options = method.split()
+    run = args.output / method.replace(" --", "+").replace(" ", "-") / f"seed-{seed}"
+    command = [*args.training, "--method", name, "--seed", str(seed), "--output", str(run), *options]
     if finished(run, command) is None:
         print(f"\n{method}, seed {seed}", flush=True)
         script = Path(__file__).with_name("train.py")
@@ -98,16 +114,32 @@ def spread(values):
     return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
+def difference(values, reference):
+    """Mean of the paired differences, with its 95 % interval by Student's t where there are two seeds or more."""
+    pairs = [value - other for value, other in zip(values, reference, strict=True)]
+    if len(pairs) < 2:
+        return f"{pairs[0]:+.2f}"
+    quantile = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}.get(
+        len(pairs) - 1, 2.23
+    )
+    reach = quantile * stdev(pairs) / len(pairs) ** 0.5
+    return f"{fmean(pairs):+.2f} ({fmean(pairs) - reach:+.2f} to {fmean(pairs) + reach:+.2f})"
+
+
 def format_table(name, rows, dataset, seeds):
-    """A table in Markdown."""
-    head = ["", "method", "rank-1 (%)", "mAP (%)"]
-    head += [f"the paper on {dataset}: {key}" for key in ("rank-1", "mAP")]
-    lines = [head, ["---"] * len(head)]
-    for title, (method, targets) in TABLES[name].items():
-        cells = [f"`{method}`", *(spread(rows[title][key]) for key in ("rank-1", "mAP"))]
+    """A table in Markdown: beside the numbers those of the paper, or the difference that the module makes."""
+    paired, keys = name == "module", ("rank-1", "mAP")
+    head = ["", "method", *(f"{key} (%)" for key in keys)]
+    head += [f"over the row before: {key}" if paired else f"the paper on {dataset}: {key}" for key in keys]
+    lines, before = [head, ["---"] * len(head)], None
+    for i, (title, (method, targets)) in enumerate(TABLES[name].items()):
+        cells = [f"`{method}`", *(spread(rows[title][key]) for key in keys)]
+        if paired and i % 2:
+            cells += [difference(rows[title][key], rows[before][key]) for key in keys]
         lines.append([title, *cells, *(f"{value:.2f}" for value in targets.get(dataset, ()))])
         lines[-1] += ["–"] * (len(head) - len(lines[-1]))
-    caption = "Methods" if name == "methods" else f"Table {name}"
+        before = title
+    caption = {"methods": "Methods", "module": "What the auxiliary modality adds"}.get(name, f"Table {name}")
     caption += f". Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}."
     return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
@@ -143,7 +175,7 @@ def main(args):
     (args.output / "ablation.json").write_text(json.dumps({"protocol": protocol, "tables": tables}, indent=1))
     panels, references = {}, {}
     for name, rows in tables.items():
-        panel = "methods" if name == "methods" else f"Table {name}"
+        panel = name if name in {"methods", "module"} else f"Table {name}"
         targets = {title: paper.get(dataset) for title, (_method, paper) in TABLES[name].items()}
         panels[panel] = {title: row["rank-1"] for title, row in rows.items()}
         references[panel] = {title: target[0] for title, target in targets.items() if target}
