@@ -205,3 +205,14 @@ def jensen_shannon(views):
         mean = [sum(values) / len(rows) for values in zip(*spread)]
         terms.append(sum(p * math.log(p / m) for ps in spread for p, m in zip(ps, mean) if p > 0) / len(rows))
     return sum(terms) / len(terms)
+
+
+def shifts_of(image, padding):
+    """Every image that a shift can make, by how far it moves down and right."""
+    height, width = image.shape[-2:]
+    padded = torch.nn.functional.pad(image, (padding,) * 4)
+    return {
+        (padding - y, padding - x): padded[:, y : y + height, x : x + width]
+        for y in range(2 * padding + 1)
+        for x in range(2 * padding + 1)
+    }

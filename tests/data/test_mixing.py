@@ -11,7 +11,6 @@ from vireid.data import (
     RadicalLinearEnhancement,
     SelfPatchMix,
     SoftErasing,
-    create_train_transform,
 )
 
 TRANSFORMS = [SoftErasing, SelfPatchMix, ModerateLinearEnhancement, RadicalLinearEnhancement]
@@ -172,55 +171,6 @@ def test_mixed_views_share_what_is_erased(erased_first):
     mixed = MixedViews(nn.Identity(), lambda x: x + torch.rand(1))(image.repeat(5, 1, 1, 1))
     assert mixed.shape == (5, 3, 3, 4, 4)
     assert not torch.equal(mixed[:, 1], mixed[:, 2])
-
-
-def test_recipe_of_cil():
-    image = (255 * torch.rand(3, 96, 48)).byte()
-    options = {"mean": (0, 0, 0), "std": (1, 1, 1), "padding": 0}
-    clean = torch.stack([image, image.flip(-1)]) / 255
-    for recipe, erased in (("cil", 0), ("cil-literal", 0.75)):
-        transform = create_train_transform("visible", (96, 48), recipe=recipe, **options)
-        views = torch.stack([transform(image) for _ in range(40)])
-        assert views.shape == (40, 3, 3, 96, 48)
-        assert views.min() >= 0
-        assert views.max() <= 1
-        first = (views[:, :1] - clean).flatten(2).abs().amax(2).amin(1) > 1e-6
-        assert first.float().mean().item() == pytest.approx(erased, abs=0.2)  # one of two mixings, ½ each
-        assert (views[:, 1] != views[:, 2]).flatten(1).any(1).all()
-        assert (views[:, 0] - views[:, 1]).abs().mean() > 0.02
-        assert (views * 255 - (views * 255).round()).abs()[:, 1:].max() < 1e-3  # AugMix works on bytes
-        infrared = create_train_transform("infrared", (96, 48), recipe=recipe, **options)(image)
-        assert infrared.shape == (3, 96, 48)
-    batch = create_train_transform("visible", (96, 48), recipe="cil")(image.repeat(5, 1, 1, 1))
-    assert batch.shape == (5, 3, 3, 96, 48)
-
-
-def test_recipe_of_caj_plus():
-    image = (255 * torch.rand(3, 96, 48)).byte()
-    transform = create_train_transform("visible", (96, 48), recipe="caj+", padding=0)
-    weak, strong = torch.stack([transform(image) for _ in range(300)]).unbind(1)
-    assert (strong == strong[:, :1]).all()
-    fill = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
-    assert (weak == fill).all(1).flatten(1).any(1).float().mean().item() == pytest.approx(0.6, abs=0.09)
-    spread = (weak - weak.mean(1, keepdim=True)).abs().flatten(1).mean(1)
-    assert (spread < 0.2).float().mean().item() == pytest.approx(0.1, abs=0.06)  # gray, but for the normalisation
-    images = create_train_transform("infrared", (96, 48), recipe="caj+", padding=0)
-    same = torch.stack([(images(image)[:, 40:50, 20:30]).std(0).mean() > 0 for _ in range(300)])
-    assert same.float().mean().item() == pytest.approx(0.25 * 0.4 * 0.8, abs=0.08)  # unchanged, or erased there
-
-
-@pytest.mark.parametrize("modality", ["visible", "infrared"])
-def test_recipe_of_rle(modality):
-    options = {"mean": (0, 0, 0), "std": (1, 1, 1), "padding": 0}
-    transform = create_train_transform(modality, (96, 48), recipe="rle", **options)
-    image = (255 * torch.rand(3, 96, 48)).byte()
-    results = torch.stack([transform(image) for _ in range(200)])
-    assert results.min() >= 0
-    assert results.max() <= 1
-    whole = (results - (torch.stack([image, image.flip(-1)]) / 255)[:, None]).flatten(2).abs().amax(2).amin(0) < 1e-6
-    assert whole.float().mean().item() == pytest.approx(1 / 8, abs=0.08)  # none of the three
-    black = torch.zeros(3, 96, 48, dtype=torch.uint8)
-    assert torch.stack([transform(black) for _ in range(50)]).isfinite().all()
 
 
 @pytest.mark.parametrize(

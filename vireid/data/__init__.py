@@ -13,6 +13,7 @@ from vireid.data.mixing import (
     SelfPatchMix,
     SoftErasing,
 )
+from vireid.data.recipes import create_test_transform, create_train_transform
 from vireid.data.samplers import CrossModalityIdentitySampler
 from vireid.data.sources import DataSource, open_test_data
 from vireid.data.splits import OwnDataset, split_identities
@@ -25,8 +26,6 @@ from vireid.data.transforms import (
     RandomFlip,
     RandomPadCrop,
     TwoViews,
-    create_test_transform,
-    create_train_transform,
 )
 
 __all__ = [

@@ -37,7 +37,8 @@ def beta(images: Tensor, concentration: float) -> Tensor:
     """Draw a number of a symmetric beta distribution for each channel of each image, … 3 1 1."""
     shape = torch.full((2, *images.shape[:-3], 3, 1, 1), concentration, device=images.device)
     one, other = Gamma(shape, torch.ones_like(shape), validate_args=False).sample()  # a Beta waits for the device
-    return one / (one + other)
+    share: Tensor = one / (one + other)
+    return share
 
 
 def pick_channel(images: Tensor) -> Tensor:
