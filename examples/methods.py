@@ -116,6 +116,17 @@ def pmt(num_identities, backbone, **options):
     return (vireid.models.create_pmt if "vit" in backbone else AGW)(num_identities, backbone, **options)
 
 
+def learned_parts(name):
+    """The network of MPANet or SAAI: a single stream with style gates."""
+
+    def create(num_identities, backbone, *, pretrained=False, image_size, generator=None):
+        stream = {"style_gates": 2, "single_stream": True}
+        backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **stream)
+        return getattr(vireid.models, f"create_{name}")(num_identities, backbone, generator=generator)
+
+    return create
+
+
 def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
     """Eq. 17 with the weights γ, θ, σ and that of L_id^a; `alignment` are the switches of L_ma."""
 
@@ -181,6 +192,23 @@ def mmd_reid_loss():
     )
 
 
+def mpanet_loss():
+    """The losses of MPANet; the separation of the masks does not depend on the size of the images."""
+    separation = vireid.losses.MaskSeparationLoss(positions="mean")
+    return vireid.losses.MPANetLoss(separation=separation, separation_weight=96)
+
+
+def saai_loss():
+    """The losses of SAAI: those of MPANet with other parts."""
+    return vireid.losses.MPANetLoss(
+        center_cluster=vireid.losses.CenterClusterLoss(dead_zone=0.01),
+        separation=vireid.losses.AttentionDiversityLoss(),
+        separation_weight=0.25,
+        mutual=vireid.losses.MutualLearningLoss(divergence="cross_entropy"),
+        mutual_weight=1,
+    )
+
+
 def pmt_first_loss():
     """The losses of PMT's first phase, on gray visible images."""
     return vireid.losses.PMTLoss(within_modalities=True, enhancement_weight=0, center_weight=0)
@@ -213,6 +241,8 @@ METHODS = {
     # Variants that the ablation in the docs found to matter beyond the paper.
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
+    "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),
+    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, projection="none", unbiased=True)),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
     "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.
@@ -235,6 +265,8 @@ METHODS = {
         needs_pairs=False,
         needs_sizes=False,
     ),
+    "mpanet": Method(learned_parts("mpanet"), mpanet_loss, "mpanet", needs_pairs=False, needs_sizes=False),
+    "saai": Method(learned_parts("saai"), saai_loss, "saai", needs_pairs=False, needs_sizes=False),
     "zero-padding": Method(
         baseline(stages="zero-padding", shared_classifier=True),
         identity_loss,
@@ -248,7 +280,7 @@ METHODS = {
     ),
 }
 
-RECIPES = {"mun": 1, "agw": 1, "rle": 1, "pmt": 1, "pmt-gray": 1, "deen": 1}  # views of a visible image
+RECIPES = dict.fromkeys(("mun", "agw", "rle", "pmt", "pmt-gray", "deen", "mpanet", "saai"), 1)  # views of an image
 RECIPES |= {"caj": 2, "caj+": 2, "cil": 3, "cil-literal": 3}
 
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
