@@ -1,4 +1,4 @@
-"""The field's augmentations, as transforms in the style of torchvision's v2, and presets composed of them.
+"""The field's augmentations, as transforms in the style of torchvision's v2.
 
 The random draws come from torch's global generator, which :class:`PairedImages` seeds for each pair. Every class takes
 single images, 3 h w, or batches, b 3 h w, on any device; each image of a batch is drawn for separately.
@@ -6,17 +6,13 @@ single images, 3 h w, or batches, b 3 h w, on any device; each image of a batch 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 
-from vireid._checks import check_callable, check_choice, check_integer, check_number, check_size, require
+from vireid._checks import check_callable, check_integer, check_number, require
 from vireid.data.draws import (
     Channels,
     chance,
@@ -29,16 +25,6 @@ from vireid.data.draws import (
     inside,
     pick_channel,
 )
-from vireid.data.mixing import (
-    EachImage,
-    MixedViews,
-    ModerateLinearEnhancement,
-    RadicalLinearEnhancement,
-    SelfPatchMix,
-    SoftErasing,
-)
-from vireid.modality import Modality
-from vireid.phases import Phases
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -342,185 +328,3 @@ class TwoViews(nn.Module):
         """Augment … 3 h w twice."""
         check_images(images)
         return torch.stack([self.first(images), self.second(images)], dim=-4)
-
-
-Interpolation = Literal["bilinear", "bicubic", "lanczos"]
-Recipe = Literal["mun", "agw", "caj", "caj+", "cil", "cil-literal", "rle", "pmt-gray", "pmt", "deen", "mpanet", "saai"]
-
-
-def create_train_transform(
-    modality: Modality | str,
-    size: tuple[int, int] = (288, 144),
-    *,
-    mean: Channels = IMAGENET_MEAN,
-    std: Channels = IMAGENET_STD,
-    recipe: Recipe | Mapping[int, Recipe] = "mun",
-    padding: int | None = None,
-    interpolation: Interpolation = "bilinear",
-) -> nn.Module:
-    """Create the training augmentation of a published method.
-
-    ===============  ===========================================  ==========================================
-    recipe           visible images                               infrared images
-    ===============  ===========================================  ==========================================
-    ``mun``          shift, flip, erase, exchange (p = 0.5)        shift, flip, erase, adaptive gray
-    ``agw``          shift, flip                                  shift, flip
-    ``caj``          two views, weak and strong: shift, flip,     shift, flip, erase, adaptive gray
-                     erase; strong is also exchanged (p = 1)
-    ``caj+``         as caj, but erase (p = 0.6), and gray        as caj, but adaptive gray (p = 0.6)
-                     (p = 0.1) in the weak view
-    ``cil``          three views of shift, flip: clean, and two   shift, flip
-                     by AugMix of soft erasing and patch mixing
-    ``cil-literal``  as cil, but the clean view is erased too,    shift, flip
-                     as in CIL's code, which erases in place
-    ``rle``          shift, flip, RLE's moderate and radical      as visible images
-                     enhancement, erase
-    ``pmt-gray``     flip, gray, erase                            flip, jitter or blur, erase
-    ``pmt``          flip, erase                                  flip, jitter or blur, erase
-    ``deen``         shift, flip, gray (p = 0.5), erase 20 to     as visible images
-                     80 % (p = 0.5)
-    ``mpanet``       shift, flip, erase 2 to 33 %                 as visible images
-    ``saai``         as mpanet, exchange (p = 3/11)               as visible images
-    ===============  ===========================================  ==========================================
-
-    Views come as … v 3 height width: see :class:`TwoViews` and :class:`MixedViews`. CAJ+ has its own probabilities on
-    SYSU-MM01 only, and RLE makes half of the images gray on RegDB and LLCM first. AugMix is torchvision's, with CIL's
-    nine operations; it takes images one by one, as does PMT's jitter of brightness and contrast or blur. PMT trains on
-    gray visible images first: ``recipe={0: "pmt-gray", 6: "pmt"}`` makes :class:`vireid.Phases`, which are told the
-    epoch. DEEN erases as much on SYSU-MM01 only. SAAI pads by reflection and fills with noise in place of zeros.
-
-    The paper does not state its augmentation (A33 in the paper notes).
-
-    Args:
-        modality: Modality of the images, ``"visible"`` or ``"infrared"``.
-        size: (height, width) of the result, pixels.
-        mean: Mean of each channel, of values from 0 to 1; many timm networks take 0.5 in place of ImageNet's.
-        std: Standard deviation of each channel, of values from 0 to 1.
-        recipe: Name of the recipe, or a mapping from first epochs, starting at 0, to names.
-        padding: Number of zero pixels around the image before the crop; by default the field's 10 at a height of 288,
-            and in proportion at others, and none for PMT.
-        interpolation: Method of resizing. The scripts of the AGW family use ``"lanczos"``, which Pillow computes image
-            by image; ``"bilinear"`` and ``"bicubic"`` are faster and take batches on any device.
-
-    Shape:
-        uint8 … 3 H W -> float32 … 3 height width, or … v 3 height width.
-
-    Raises:
-        ValueError: If there is no such modality, recipe or interpolation, or another argument is out of range.
-        TypeError: If an argument has another type.
-
-    Example:
-        >>> create_train_transform("visible", (96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
-        torch.Size([3, 96, 48])
-    """
-    if isinstance(recipe, Mapping):
-        require(0 in recipe, "recipe", "name one for epoch 0", dict(recipe))
-        shared: dict[str, Any] = {"mean": mean, "std": std, "padding": padding, "interpolation": interpolation}
-        return Phases({e: create_train_transform(modality, size, recipe=name, **shared) for e, name in recipe.items()})
-    check_choice("recipe", recipe, get_args(Recipe))
-    resized = _Resize(size, interpolation)
-    padding = 0 if padding is None and recipe.startswith("pmt") else padding
-    padding = round(size[0] * 10 / 288) if padding is None else padding
-    visible = Modality.of(modality) is Modality.VISIBLE
-    placed = [resized, RandomPadCrop(padding), RandomFlip()]
-    shifted = [*placed, Normalize(mean, std)]
-    if recipe == "agw" or (recipe in {"cil", "cil-literal"} and not visible):
-        return nn.Sequential(*shifted)
-    if recipe in {"mpanet", "saai"}:
-        exchanged = [ChannelExchange(p=3 / 11)] if recipe == "saai" else []
-        erased_to_zero = ChannelErasing(area=(0.02, 0.33), fill=(0.0, 0.0, 0.0))
-        return nn.Sequential(*placed, *exchanged, Normalize(mean, std), erased_to_zero)
-    if recipe not in {"mun", "caj", "caj+"}:
-        if recipe in {"pmt-gray", "pmt", "deen"}:
-            area = (0.2, 0.8) if recipe == "deen" else (0.02, 0.4)
-            changed = _create_gray_or_blur(recipe, visible, size[0])
-            mixed = [*changed, Normalize(mean, std), ChannelErasing(area=area, fill=IMAGENET_MEAN)]
-        else:
-            scaled, normalized = v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)
-            enhance = [ModerateLinearEnhancement(), RadicalLinearEnhancement(), ChannelErasing()]
-            erase = nn.Sequential(SoftErasing(), SelfPatchMix())
-            views = [MixedViews(erase, _create_augmix(), erased_first=recipe == "cil-literal")]
-            mixed = [scaled, *(enhance if recipe == "rle" else views), normalized]
-        return nn.Sequential(*placed, *mixed)
-    erased = [*shifted, ChannelErasing(0.6 if recipe == "caj+" and visible else 0.5)]
-    if not visible:
-        return nn.Sequential(*erased, ChannelAdaptiveGray(0.6 if recipe == "caj+" else 0.5))
-    if recipe == "mun":
-        return nn.Sequential(*erased, ChannelExchange())
-    gray = [EachImage(v2.RandomGrayscale(0.1))] if recipe == "caj+" else []
-    weak = nn.Sequential(*placed, *gray, *erased[len(placed) :])
-    return TwoViews(weak, nn.Sequential(*erased, ChannelExchange(p=1.0)))
-
-
-def create_test_transform(
-    size: tuple[int, int] = (288, 144),
-    *,
-    mean: Channels = IMAGENET_MEAN,
-    std: Channels = IMAGENET_STD,
-    interpolation: Interpolation = "bilinear",
-) -> nn.Module:
-    """Create the transform for evaluation: resize and normalise.
-
-    Args:
-        size: (height, width) of the result, pixels.
-        mean: Mean of each channel, of values from 0 to 1.
-        std: Standard deviation of each channel, of values from 0 to 1.
-        interpolation: Method of resizing, as for :func:`create_train_transform`.
-
-    Shape:
-        uint8 … 3 H W -> float32 … 3 height width.
-
-    Raises:
-        ValueError: If an argument is out of range, or there is no such interpolation.
-        TypeError: If an argument has another type.
-
-    Example:
-        >>> create_test_transform((96, 48))(torch.zeros(3, 120, 60, dtype=torch.uint8)).shape
-        torch.Size([3, 96, 48])
-    """
-    return nn.Sequential(_Resize(size, interpolation), Normalize(mean, std))
-
-
-class _Resize(nn.Module):
-    def __init__(self, size: tuple[int, int], interpolation: Interpolation) -> None:
-        super().__init__()
-        self.size = check_size("size", size)
-        check_choice("interpolation", interpolation, ("bilinear", "bicubic", "lanczos"))
-        self.interpolation = interpolation
-
-    def _get_name(self) -> str:
-        return "Resize"
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}, interpolation={self.interpolation!r}"
-
-    def forward(self, images: Tensor) -> Tensor:
-        check_images(images)
-        check_bytes(images)
-        if images.shape[-2:] == self.size:
-            return images
-        resized: Tensor
-        if self.interpolation != "lanczos":
-            resized = resize(images, [*self.size], InterpolationMode(self.interpolation), antialias=True)
-            return resized
-        rule, remedy = "be one image, 3 h w, for lanczos", "Other interpolations take batches."
-        require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)
-        resized = pil_to_tensor(to_pil_image(images).resize(self.size[::-1], Image.Resampling.LANCZOS))
-        return resized
-
-
-def _create_gray_or_blur(recipe: str, visible: bool, height: int) -> list[nn.Module]:
-    """Create the changes of colour of PMT and DEEN; PMT's blur, for a height of 256, is scaled in proportion."""
-    if recipe == "deen":
-        return [EachImage(v2.RandomGrayscale(0.5))]
-    if visible:
-        return [v2.Grayscale(3)] if recipe == "pmt-gray" else []
-    radius, scale = max(1, round(10 * height / 256)), height / 256
-    blur = v2.GaussianBlur(2 * radius + 1, sigma=(0.1 * scale, 3 * scale))
-    return [EachImage(v2.RandomChoice([v2.ColorJitter(brightness=0.3, contrast=0.3), blur]))]
-
-
-def _create_augmix() -> nn.Module:
-    """Create AugMix of values in [0, 1] with the nine operations that no corruption of the benchmark repeats."""
-    to_bytes, to_values = v2.ToDtype(torch.uint8, scale=True), v2.ToDtype(torch.float32, scale=True)
-    return EachImage(nn.Sequential(to_bytes, v2.AugMix(severity=3, mixture_width=3, all_ops=False), to_values))
