@@ -69,8 +69,9 @@ def retrievals(draw):
     seed, steps = draw(st.integers(0, 10_000)), draw(st.sampled_from([2, 4, 1000]))  # few steps make many ties
     rng = np.random.default_rng(seed)
     people = draw(st.integers(1, 5))
+    apart = draw(st.sampled_from([0.0, 1e-10]))  # too little for float32
     return (
-        rng.integers(0, steps, (queries, gallery)) / steps,
+        rng.integers(0, steps, (queries, gallery)) / steps + apart * rng.random((queries, gallery)),
         rng.integers(0, people, queries),
         rng.integers(0, people, gallery),
         rng.random((queries, gallery)) < draw(st.sampled_from([0.0, 0.3, 0.8])),
@@ -130,6 +131,13 @@ def test_matches_that_tie_with_each_other_only_are_counted_apart():
     metrics = compute_metrics([[0.2, 0.2, 0.1, 0.3]], [7], [7, 7, 8, 9])
     assert metrics.mAP == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert metrics.mINP == pytest.approx(2 / 3)
+
+
+def test_distances_that_are_equal_in_float32_rank_in_float64():
+    metrics = compute_metrics([[0.2 + 1e-12, 0.2, 1e300, 1.1e300]], [7], [7, 8, 9, 7])
+    assert metrics.first_rank.tolist() == [2]
+    assert metrics.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert compute_metrics([[1e300, 2e300]], [7], [7, 8]).mAP == 1
 
 
 def test_cmc_past_the_last_identity_stays():

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vireid._checks import check_choice, check_finite, check_integer, check_type, is_integral, require
 
@@ -54,7 +53,7 @@ def compute_metrics(
     A query without a match in the gallery is not valid and does not count. Equal distances rank in the order of the
     gallery. mAP and mINP rank images; CMC ranks identities, each at its nearest image (SYSU-MM01), or images
     (Market-1501). Where the gallery has fewer of them than ``max_rank``, CMC stays 1 past the last one. Computed in
-    float64 on the device of ``distances``, without sorting the gallery unless a match ties with another image.
+    float64 on the device of ``distances``.
 
     Args:
         distances: Distances of every query to every gallery image, finite; negate similarities.
@@ -86,23 +85,22 @@ def compute_metrics(
     distances = distances.double()
     queries = _integers("query_identities", query_identities).to(distances.device)
     gallery = _integers("gallery_identities", gallery_identities).to(distances.device)
-    if excluded is None:
-        excluded = torch.zeros_like(distances, dtype=torch.bool)
-    excluded = to_tensor("excluded", excluded, "be boolean").to(distances.device)
+    if excluded is not None:
+        excluded = to_tensor("excluded", excluded, "be boolean").to(distances.device)
     _check(distances, queries, gallery, excluded)
     check_choice("cmc_level", cmc_level, ("identity", "image"))
     max_rank = check_integer("max_rank", max_rank, least=1)
-    match = (queries[:, None] == gallery) & ~excluded  # q g
-    valid = match.any(1)
-    require(bool(valid.any()), "query_identities", "have a match in the gallery for one query at least", "none")
-
+    order = gallery.argsort(stable=True)
+    number = torch.unique(gallery, return_inverse=True)[1] if cmc_level == "identity" else None
     rows = max(1, 2**18 // distances.shape[1])  # of a block of queries: its intermediate results stay in the cache
-    blocks = (slice(start, start + rows) for start in range(0, len(distances), rows))
-    measures = [
-        _measure_queries(distances[block], match[block], excluded[block], gallery, cmc_level == "identity")
-        for block in blocks
-    ]
-    average_precision, inverse_negative_penalty, first = (torch.cat(measure) for measure in zip(*measures, strict=True))
+    measures = []
+    for start in range(0, len(distances), rows):
+        block = slice(start, start + rows)
+        hidden = None if excluded is None else excluded[block]
+        matches, present = _find_matches(queries[block], gallery[order], order, hidden)
+        measures.append(_measure_queries(distances[block], matches, present, hidden, number))
+    valid, average_precision, inverse_negative_penalty, first = map(torch.cat, zip(*measures, strict=True))
+    require(bool(valid.any()), "query_identities", "have a match in the gallery for one query at least", "none")
     reached = first[valid, None] <= torch.arange(1, max_rank + 1, device=first.device)
     return RetrievalMetrics(
         cmc=reached.double().mean(0).cpu(),
@@ -179,60 +177,57 @@ def exclude_same_camera(
     return (queries[:, None] == gallery) & (query_places[:, None] == gallery_places)
 
 
+def _find_matches(queries: Tensor, identities: Tensor, order: Tensor, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Find the matches of each query, q p, in a gallery sorted by identity, and whether a place has one, q p."""
+    first, end = (torch.searchsorted(identities, queries, right=right) for right in (False, True))
+    number = torch.arange(max(1, int((end - first).max())), device=order.device)
+    images = order[(first[:, None] + number).clamp_max(len(order) - 1)]
+    present = number < (end - first)[:, None]
+    return images, present if excluded is None else present & ~excluded.gather(1, images)
+
+
 def _measure_queries(
-    distances: Tensor, match: Tensor, excluded: Tensor, gallery: Tensor, by_identity: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Average precision, inverse negative penalty and first rank of every query; meaningless if it has no match."""
-    nearest, positives = _distances_of_matches(distances, match)  # q p, q
-    passed = _count_passed(nearest, distances, match, excluded)  # q g
-    rank = 1 + _count_levels(passed, nearest.shape[1]).cumsum(1)  # q p, of the first, second, … match
+    distances: Tensor, matches: Tensor, present: Tensor, excluded: Tensor | None, number: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Validity, average precision, inverse negative penalty and first rank of every query."""
+    rank, first, uncertain = _rank_matches(distances, matches, present, excluded, number)
+    if uncertain.any():  # the places in the stable order are all different, and exact in float32
+        rows = uncertain.nonzero()[:, 0]
+        hidden = None if excluded is None else excluded[rows]
+        placed = distances[rows] if hidden is None else distances[rows].masked_fill(hidden, torch.inf)
+        placed = placed.argsort(dim=1, stable=True).argsort(dim=1).double()
+        rank[rows], first[rows], _ = _rank_matches(placed, matches[rows], present[rows], hidden, number)
+    positives = present.sum(1)
     ordinal = torch.arange(1, rank.shape[1] + 1, device=rank.device)
     precision = torch.where(ordinal <= positives[:, None], ordinal.double() / rank, 0)  # q p
     last = precision.gather(1, positives.sub(1).clamp_min(0)[:, None])[:, 0]
-    first = 1 + _count_identities((passed == 0) & ~excluded, gallery) if by_identity else rank[:, 0]
-    return precision.sum(1) / positives, last, first
+    return positives > 0, precision.sum(1) / positives, last, first
 
 
-def _count_passed(nearest: Tensor, distances: Tensor, match: Tensor, excluded: Tensor) -> Tensor:
-    """Count the query's matches that rank no later than each gallery image, q g; an excluded image ranks last.
+def _rank_matches(
+    distances: Tensor, matches: Tensor, present: Tensor, excluded: Tensor | None, number: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rank each query's matches, q p, and the first one in CMC, q; the last result marks the queries to rank again.
 
-    The matches are few. Placing every image between them costs less than sorting the gallery, and is as exact while no
-    match ties with another image; where one does, the ranks in the stable order replace the distances.
+    The distances are sorted in float32, which is much faster. The ranks are exact unless another image is as far as a
+    match in float32. ``number`` numbers the identities of the gallery if CMC ranks them.
     """
-    distances = distances.masked_fill(excluded, torch.inf)
-    passed = torch.searchsorted(nearest, distances, right=True)
-    last_passed = pad(nearest, (1, 0), value=-torch.inf).gather(1, passed)
-    as_far_as_a_match = (last_passed == distances) & ~excluded
-    if as_far_as_a_match.sum() == match.sum() and not (nearest.diff(dim=1) == 0).any():  # the matches themselves, apart
-        return passed
-    places = distances.argsort(dim=1, stable=True).argsort(dim=1).double()
-    return _count_passed(_distances_of_matches(places, match)[0], places, match, excluded)
-
-
-def _distances_of_matches(distances: Tensor, match: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances of every query to its matches, ascending and padded with infinity, q p, and their number, q."""
-    query, image = match.nonzero(as_tuple=True)
-    positives = match.sum(1)
-    number = torch.arange(len(query), device=query.device) - (positives.cumsum(0) - positives)[query]
-    nearest = distances.new_full((len(distances), max(1, int(positives.max()))), torch.inf)
-    nearest[query, number] = distances[query, image]
-    return nearest.sort(dim=1).values, positives
-
-
-def _count_levels(passed: Tensor, positives: int) -> Tensor:
-    """Count the images that have passed 0, 1, … matches, but not all of them, q p."""
-    offset = torch.arange(len(passed), device=passed.device)[:, None] * (positives + 1)
-    counts = torch.bincount((passed + offset).flatten(), minlength=len(passed) * (positives + 1))
-    return counts.view(-1, positives + 1)[:, :-1]
-
-
-def _count_identities(images: Tensor, identities: Tensor) -> Tensor:
-    """Count the different identities among the marked images of each row, q."""
-    unique, compact = torch.unique(identities, return_inverse=True)
-    query, image = images.nonzero(as_tuple=True)
-    seen = images.new_zeros(len(images), len(unique))
-    seen[query, compact[image]] = True
-    return seen.sum(1)
+    nearest = distances.gather(1, matches).masked_fill(~present, torch.inf).sort(dim=1).values  # q p
+    keys, sought = distances.float(), nearest.float()
+    if excluded is not None:
+        keys = keys.masked_fill(excluded, torch.inf)
+    on_cpu = keys.device.type == "cpu"  # where NumPy is much faster
+    keys = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if on_cpu else keys.sort(dim=1).values
+    before = torch.searchsorted(keys, sought)  # q p
+    following = keys.gather(1, before.add(1).clamp_max(keys.shape[1] - 1))
+    uncertain = ((following == sought) & (nearest < torch.inf) & (before < keys.shape[1] - 1)).any(1)
+    if number is None:
+        return before + 1, before[:, 0] + 1, uncertain
+    nearer = distances < nearest[:, :1]
+    query, image = (nearer if excluded is None else nearer & ~excluded).nonzero(as_tuple=True)
+    seen = nearer.new_zeros(len(nearer), len(number))
+    seen[query, number[image]] = True
+    return before + 1, seen.sum(1) + 1, uncertain
 
 
 def to_tensor(argument: str, values: Array, rule: str = "be an array of numbers") -> Tensor:
@@ -261,7 +256,7 @@ def _integers(argument: str, values: Array, like: Tensor | None = None) -> Tenso
     return tensor.long()
 
 
-def _check(distances: Tensor, queries: Tensor, gallery: Tensor, excluded: Tensor) -> None:
+def _check(distances: Tensor, queries: Tensor, gallery: Tensor, excluded: Tensor | None) -> None:
     shape = tuple(distances.shape)
     require(len(shape) == 2, "distances", "have shape (q, g)", shape)
     require(shape[1] > 0, "distances", "have a gallery image", shape)
@@ -271,6 +266,7 @@ def _check(distances: Tensor, queries: Tensor, gallery: Tensor, excluded: Tensor
     ):
         rule = f"have shape ({size},), one for each {side} of distances"
         require(tuple(identities.shape) == (size,), name, rule, tuple(identities.shape))
-    require(excluded.shape == shape, "excluded", f"have the shape of distances, {shape}", tuple(excluded.shape))
-    require(excluded.dtype == torch.bool, "excluded", "be boolean", excluded.dtype, error=TypeError)
+    if excluded is not None:
+        require(excluded.shape == shape, "excluded", f"have the shape of distances, {shape}", tuple(excluded.shape))
+        require(excluded.dtype == torch.bool, "excluded", "be boolean", excluded.dtype, error=TypeError)
     check_finite("distances", distances)
