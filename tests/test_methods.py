@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from vireid.data import (
     create_train_transform,
     generate_synthetic,
 )
+from vireid.data.recipes import Recipe
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -82,6 +84,15 @@ def test_with_the_auxiliary_modality(name):
     assert len(output.auxiliary_visible_logits) == 4
     unreached = [key for key, value in network.named_parameters() if value.requires_grad and value.grad is None]
     assert unreached == []
+
+
+def test_views_of_the_recipes():
+    recipes = example("methods").RECIPES
+    assert recipes.keys() == set(get_args(Recipe))
+    image = torch.zeros(3, 32, 16, dtype=torch.uint8)
+    for recipe, views in recipes.items():
+        shape = create_train_transform("visible", (32, 16), recipe=recipe)(image).shape
+        assert shape == ((3, 32, 16) if views == 1 else (views, 3, 32, 16))
 
 
 def test_every_method_is_documented():
