@@ -151,7 +151,7 @@ def main(args):
     pairs = choose_pairs(dataset, args)
     args.output.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = [network.name for network in args.networks]
+    names = [network.stem for network in args.networks]
     names = names if len(set(names)) == len(names) else [str(network) for network in args.networks]
     models = {title: other.to(device).eval() for title, (other, _) in zip(names, loaded, strict=True)}
 
