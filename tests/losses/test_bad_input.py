@@ -43,8 +43,17 @@ OUTPUT = SimpleNamespace(
 )
 
 
-def without(field):
-    return SimpleNamespace(**{name: value for name, value in vars(OUTPUT).items() if name != field})
+def without(field, output=OUTPUT):
+    return SimpleNamespace(**{name: value for name, value in vars(output).items() if name != field})
+
+
+EXPANDED = SimpleNamespace(
+    **vars(OUTPUT),
+    visible_expanded=torch.rand(2, 4, 8),
+    infrared_expanded=torch.rand(2, 4, 8),
+    visible_expanded_logits=torch.rand(2, 4, 8),
+    infrared_expanded_logits=torch.rand(2, 4, 8),
+)
 
 
 PAIRS = {"visible": ROWS, "infrared": ROWS, "identities": IDENTITIES}
@@ -119,6 +128,29 @@ CASES = {
         losses.ConsistentViewsLoss(losses.BaselineLoss(), losses.JensenShannonLoss()),
         {"output": VIEWS, "identities": IDENTITIES},
         output=[*OUTPUTS, OUTPUT],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
+    ),
+    "CenterGuidedPairMiningLoss": case(losses.CenterGuidedPairMiningLoss, margin=number(least=0)),
+    "CenterGuidedPairMiningLoss.forward": case(
+        losses.CenterGuidedPairMiningLoss(),
+        {**PAIRS, "visible_expanded": ROWS, "infrared_expanded": ROWS},
+        visible=tensor(*BAD_ROWS),
+        infrared=tensor(*OTHER_ROWS),
+        visible_expanded=tensor(*OTHER_ROWS, ROWS[:3]),
+        infrared_expanded=tensor(*OTHER_ROWS, ROWS[:3]),
+        identities=tensor(*BAD_IDENTITIES),
+        infrared_identities=OPTIONAL,
+    ),
+    "DEENLoss": case(
+        losses.DEENLoss,
+        margin=number(least=0),
+        pair_mining_weight=number(least=0),
+        orthogonality_weight=number(least=0),
+    ),
+    "DEENLoss.forward": case(
+        losses.DEENLoss(),
+        {"output": EXPANDED, "identities": IDENTITIES},
+        output=[*OUTPUTS, OUTPUT, *(without(field, EXPANDED) for field in vars(EXPANDED) if "auxiliary" not in field)],
         identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
     ),
     "DiscriminativeCenterLoss": case(losses.DiscriminativeCenterLoss),
@@ -275,6 +307,12 @@ CASES = {
         infrared=tensor(*OTHER_ROWS),
         identities=tensor(*BAD_IDENTITIES),
         infrared_identities=OPTIONAL,
+    ),
+    "OrthogonalExpansionLoss": case(losses.OrthogonalExpansionLoss),
+    "OrthogonalExpansionLoss.forward": case(
+        losses.OrthogonalExpansionLoss(),
+        {},
+        expanded=tensor(ROWS, torch.rand(0, 4, 8), torch.rand(2, 0, 8), torch.ones(2, 4, 8, dtype=torch.int64)),
     ),
     "PMTLoss": case(
         losses.PMTLoss,

@@ -30,6 +30,17 @@ class Output(NamedTuple):
     auxiliary_logits: torch.Tensor
 
 
+class ExpandedOutput(NamedTuple):
+    visible: torch.Tensor
+    infrared: torch.Tensor
+    visible_logits: torch.Tensor
+    infrared_logits: torch.Tensor
+    visible_expanded: torch.Tensor
+    infrared_expanded: torch.Tensor
+    visible_expanded_logits: torch.Tensor
+    infrared_expanded_logits: torch.Tensor
+
+
 def output_of_a_network(v, r, a, y):
     return Output(v, r, a, v, r, a, a, a), y
 
@@ -37,6 +48,15 @@ def output_of_a_network(v, r, a, y):
 def output_of_views(v, r, a, y):
     two = torch.cat([v, a])
     return Output(two, r, a, two, r, a, a, a), y
+
+
+def output_of_an_expansion(v, r, a, y):
+    more = torch.stack([a, v]), torch.stack([v, a])
+    return ExpandedOutput(v, r, v, r, *more, *more), y
+
+
+def expanded(v, r, a, y):
+    return v, r, a, a, y
 
 
 def views(v, r, a, y):
@@ -94,6 +114,8 @@ LOSSES = {
         ),
         output_of_views,
     ),
+    "CenterGuidedPairMiningLoss": (lambda: losses.CenterGuidedPairMiningLoss(margin=99.0), expanded),
+    "DEENLoss": (losses.DEENLoss, output_of_an_expansion),
     "DiscriminativeCenterLoss": (losses.DiscriminativeCenterLoss, together),
     "CenterClusterLoss": (lambda: losses.CenterClusterLoss(99.0, dead_zone=1e-3), together),
     "HeteroCenterTripletLoss": (lambda: losses.HeteroCenterTripletLoss(margin=99.0), pair),
@@ -118,6 +140,7 @@ LOSSES = {
         triple,
     ),
     "ModalitySharedEnhancementLoss": (losses.ModalitySharedEnhancementLoss, pair),
+    "OrthogonalExpansionLoss": (losses.OrthogonalExpansionLoss, lambda v, r, a, y: (torch.stack([v, a]).abs(),)),
     "PMTLoss": (losses.PMTLoss, output_of_a_network),
     "ViewCrossEntropyLoss": (losses.ViewCrossEntropyLoss, views),
     "WeightedRegularizedTripletLoss": (losses.WeightedRegularizedTripletLoss, together),

@@ -4,6 +4,7 @@ from vireid.losses.alignment import IdentityAlignmentLoss, ModalityAlignmentLoss
 from vireid.losses.auxiliary import AuxiliaryModalityLoss
 from vireid.losses.baseline import BaselineLoss
 from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
+from vireid.losses.deen import CenterGuidedPairMiningLoss, DEENLoss, OrthogonalExpansionLoss
 from vireid.losses.diagnostics import describe_auxiliary
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
@@ -20,7 +21,9 @@ __all__ = [
     "BaselineLoss",
     "BatchHardTripletLoss",
     "CenterClusterLoss",
+    "CenterGuidedPairMiningLoss",
     "ConsistentViewsLoss",
+    "DEENLoss",
     "DiscriminativeCenterLoss",
     "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",
@@ -35,6 +38,7 @@ __all__ = [
     "ModalityAlignmentLoss",
     "ModalitySharedEnhancementLoss",
     "MutualLearningLoss",
+    "OrthogonalExpansionLoss",
     "PMTLoss",
     "ViewCrossEntropyLoss",
     "WeightedRegularizedTripletLoss",
