@@ -1,5 +1,6 @@
 """The command line does what the public functions do, answers mistakes in one line, and imports nothing for help."""
 
+import dataclasses
 import io
 import json
 import os
@@ -31,7 +32,7 @@ from vireid.evaluation import (
     extract_embeddings,
 )
 
-COMMANDS = ("check", "synthesize", "evaluate", "embed", "search", "calibrate", "export")
+COMMANDS = ("check", "synthesize", "evaluate", "compare", "embed", "search", "calibrate", "export")
 PATTERN = r"cam(?P<camera>\d)/(?P<identity>\d+)/"
 FOLDERS = ["--visible", "cam[1245]", "--infrared", "cam[36]", "--pattern", PATTERN]
 
@@ -123,19 +124,27 @@ EMBED = ["embed", "network", "people/cam1", "--modality", "visible", "-o", "x.sa
         (["search", "a", "b", "-k", "0"], "-k must be an integer of at least 1, got '0'."),
         (["search", "a", "b", "c"], "options must be .*, got 'c'. .* Quote the glob."),
         (["search", "a", "b", "--threshold", "1", "--calibration", "c"], ".*not allowed with.*"),
-        (["evaluate", "network"], "--root must be given, or --visible, --infrared and --pattern."),
+        (["evaluate", "network"], "--root must be given, or --visible and --infrared."),
         (["evaluate", "network", "--root", "."], "--dataset must be given: '.' has the split files .*"),
         (["evaluate", "network", "--root", "people", "--shots", "10"], "--shots must be 1 for .*"),
         (["evaluate", "network", "--root", "people", "--trial", "1"], "--trial must be left at .*"),
         (["evaluate", "network", "--root", "people", "--exclude", "none"], "--exclude must be left out.*"),
         (["evaluate", "network", *FOLDERS, "--root", "people", "--shots", "2"], "--shots must be left.*"),
-        (["check", "--visible", "people/cam1"], "--infrared must be given for a data set of folders."),
+        (["check", "--visible", "people/cam1"], "--infrared must be given for images in folders, got None."),
+        (["evaluate", "network", *FOLDERS, "--root", "people", "--exclude", "same location"], "--locations must .*"),
+        (["evaluate", "network", *FOLDERS, "--root", "people", "--locations", "1=a"], "--locations must be given .*"),
+        (["evaluate", "network", "--root", "people", "--locations", "1=a"], "--locations must be left out for 's.*"),
+        (
+            ["evaluate", "network", *FOLDERS, "--root", "people", "--exclude", "same location", "--locations", "9=a"],
+            "--locations must be CAMERA=LOCATION with one of the cameras 1, 2, 3, 4, 5, 6, got '9=a'.",
+        ),
         (["calibrate", "hub:a/b", "--root", "people"], "--output must be given unless .*"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_code_2(vireid_, words, message):
     code, output, error = vireid_(*words)
-    assert re.fullmatch(f"vireid {words[0]}: {message}\n".replace("?", r"\?"), error), error
+    last = error.splitlines()[-1]  # after warnings
+    assert re.fullmatch(f"vireid {words[0]}: {message}".replace("?", r"\?"), last), error
     assert (code, output) == (2, "")
 
 
@@ -255,7 +264,7 @@ def test_check_counts_and_finds_damaged_images(vireid_, here, tmp_path):
 
 
 def test_check_reads_your_own_folders_and_tables(vireid_, here, tmp_path):
-    code, output, _ = vireid_("check", "people", *FOLDERS, "--test", "0.34")
+    code, output, _ = vireid_("check", "people", *FOLDERS, "--test-share", "0.34")
     assert code == 0
     assert re.search(r"training identities +6\n", output)
     code, output, error = vireid_("check", "people", *FOLDERS[:4], "--pattern", "camera(?P<camera>.)")
@@ -267,15 +276,33 @@ def test_check_reads_your_own_folders_and_tables(vireid_, here, tmp_path):
         for path in sorted((here / "people").glob("cam*/*/*.jpg"))
     ]
     table = tmp_path / "people.csv"
-    table.write_text("\n".join(["path,modality,identity", *lines]))
+    table.write_text("\n".join(["path,modality,identity", *(line for line in lines if "cam3" not in line)]))
     code, output, _ = vireid_("check", table)
     assert code == 0
-    assert "108 of 108" in output
+    assert "90 of 90" in output
+    lines = [line for line in lines if not re.search("infrared,000[123]", line)]
+    table.write_text("\n".join(["path,modality,identity", *lines]))
+    assert "\ntest people in visible images only: 3 (1, 2, 3)\n" in vireid_("check", table)[1]
+    assert json.loads(vireid_("check", table, "--json")[1])["remarks"][0].startswith(
+        "test people in visible images only: 3"
+    )
     (here / "people" / "notes.doc").touch()
     code, _, error = vireid_("check", "people", "--visible", ".", "--infrared", "cam[36]", "--pattern", PATTERN)
     (here / "people" / "notes.doc").unlink()
     assert error.splitlines()[0].startswith("vireid check: warning: visible holds files that are not named as images")
     assert code == 2  # the two share images
+
+
+def test_check_reads_folders_of_nobody_in_particular(vireid_):
+    code, output, _ = vireid_("check", "people", *FOLDERS[:4])
+    assert code == 0
+    assert re.search(r"unlabelled images +108\n", output)
+    assert "108 of 108 images can be read." in output
+    code, _, error = vireid_("evaluate", "network", "--root", "people", *FOLDERS[:4])
+    assert code == 1
+    assert error.startswith(
+        "vireid evaluate: records must show people who are known, got '108 unlabelled images'. A pattern"
+    )
 
 
 def test_synthesize_writes_what_generate_synthetic_writes(vireid_, tmp_path):
@@ -304,23 +331,75 @@ def test_evaluate_gives_the_results_of_evaluate(vireid_, here, embedded, tmp_pat
     code, output, _ = vireid_(*words, "--json", "--picture", tmp_path / "new" / "ranks.png")
     assert code == 0
     assert json.loads(output) == json.loads(json.dumps({name: result.to_dict() for name, result in expected.items()}))
-    assert Image.open(tmp_path / "new" / "ranks.png").height > 300
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["ranks-indoor-search.png", "ranks.png"]
+    assert all(Image.open(path).height > 300 for path in (tmp_path / "new").iterdir())
 
-    code, output, _ = vireid_(
-        "evaluate", "network", "--root", "people", *FOLDERS, "--test", "1", "--exclude", "same camera"
-    )
+    words = ["evaluate", "network", "--root", "people", *FOLDERS, "--test-share", "1", "--exclude"]
+    code, output, error = vireid_(*words, "same camera", "--picture", tmp_path / "own" / "ranks.png")
     assert code == 0
-    assert output.startswith("visible → infrared, all images but those of the same camera, image-level CMC\n")
+    assert output.startswith("infrared → visible, all images but those of the same camera, image-level CMC\n")
+    assert output.endswith(f"{tmp_path / 'own' / 'ranks-visible-infrared.png'}: visible → infrared\n")
+    assert "warning: The network does not say what it was trained on: nothing tells whether it knows people" in error
+    assert "--exclude 'same camera' excludes nothing: no visible camera has the camera of an infrared one." in error
     code, output, _ = vireid_("evaluate", "network", "--root", "people", "--reranking", "--distance", "euclidean")
     assert "euclidean" in output
     assert "re-rank" in output or "reranking" in output
+
+
+def test_locations_change_what_a_query_may_find(vireid_, here, embedded):
+    words = ["evaluate", "network", "--root", "people", *FOLDERS, "--test-share", "1", "--json"]
+    places = ["--exclude", "same location", "--locations", "2=hall", "3=hall"]
+    code, output, error = vireid_(*words, *places)
+    assert code == 0
+    assert "excludes nothing" not in error
+    ours = json.loads(output)["infrared → visible"]
+    assert ours["settings"]["locations"] == "{2: 2, 3: 2}"
+    network = TwoStreamEmbedder.from_pretrained(here / "network")
+    records = vireid.data.read_folders(root=here / "people", visible="cam[1245]", infrared="cam[36]", pattern=PATTERN)
+    images = vireid.data.split_identities(records, test=1).test_images(create_test_transform(**network.preprocessing))
+    sets = [extract_embeddings(network, images[modality], modality) for modality in images]
+    theirs = OwnProtocol("infrared", exclude="same location", locations={3: 2}).evaluate(*sets)
+    assert ours["mean"] == pytest.approx({name: mean for name, (mean, _) in theirs.summary().items()})
+    assert ours["mean"] != json.loads(vireid_(*words)[1])["infrared → visible"]["mean"]
+
+
+def test_evaluate_tests_nobody_whom_the_network_was_trained_on(vireid_, here, tmp_path):
+    """The notes of examples/train.py stand in for the options, and are compared with them."""
+    source = vireid.data.DataSource(
+        "folder", str(here / "people"), visible="cam[1245]", infrared="cam[36]", pattern=PATTERN, split_seed=5
+    )
+    notes = {**dataclasses.asdict(source), "exclude": "none", "fingerprint": source.open().fingerprint(), "epoch": 3}
+    shutil.copytree(here / "network", tmp_path / "best")
+    (tmp_path / "best" / "training.json").write_text(json.dumps(notes))
+    code, output, error = vireid_("evaluate", tmp_path / "best", "--json")
+    assert (code, error) == (0, "")
+    words = ["evaluate", "network", "--root", "people", *FOLDERS, "--split-seed", "5", "--json"]
+    assert json.loads(output) == json.loads(vireid_(*words)[1])
+    assert output == vireid_("evaluate", tmp_path / "best", "--root", "people", "--json")[1]
+    code, _, error = vireid_("calibrate", tmp_path / "best", "--false-accept-rate", "0.3")
+    assert code == 0
+    for command in ("evaluate", "calibrate"):
+        for words, message in {
+            ("--split-seed", "4"): "--split-seed must be that of the training, 5, got 4. Another division tests people",
+            ("--test-share", "1"): "--test-share must be that of the training, 0.5, got 1.0. Another division tests",
+            (*FOLDERS, "--root", "people", "--split-seed", "0"): "--split-seed must be that of the training, 5, got 0.",
+            (
+                "--root",
+                "people",
+                "--dataset",
+                "sysu",
+            ): "--root must hold images for the test that the network was not trained on, got ",
+        }.items():
+            code, output, error = vireid_(command, tmp_path / "best", *words)
+            assert (code, output) == (2, "")
+            assert error.startswith(f"vireid {command}: {message}")
 
 
 def test_evaluate_follows_the_identities_of_your_own_people(vireid_, here, embedded, tmp_path):
     people = "|".join(f"{identity:04d}" for identity in sorted(set(embedded["visible"].identities.tolist())))
     pattern = rf"cam(?P<camera>\d)/(?:(?P<identity>{people})|\d+)/"
     code, output, _ = vireid_(
-        "evaluate", "network", "--root", "people", *FOLDERS[:4], "--pattern", pattern, "--test", "1", "--json"
+        "evaluate", "network", "--root", "people", *FOLDERS[:4], "--pattern", pattern, "--test-share", "1", "--json"
     )
     assert code == 0
     ours = json.loads(output)["infrared → visible"]["mean"]
@@ -427,19 +506,44 @@ def test_search_refuses_another_network_and_another_calibration(vireid_, here, f
     assert vireid_("embed", tmp_path / "other", *words)[0] == 0
     code, _, error = vireid_("search", files[0], tmp_path / "x.safetensors")
     assert code == 1
-    assert error.startswith("vireid search: QUERIES must be embedded by the network of the gallery, got")
+    ours, theirs = (read(path)[2]["network"] for path in (files[0], tmp_path / "x.safetensors"))
+    assert (
+        error == f"vireid search: QUERIES must be embedded by the network of the gallery, '{ours}', got '{theirs}'.\n"
+    )
+    assert vireid_("embed", "network", *words, "--flip", "mean")[0] == 0
+    code, _, error = vireid_("search", files[0], tmp_path / "x.safetensors")
+    assert code == 1
+    rule = "QUERIES must be embedded by the options of the gallery, 'TwoStreamEmbedder.embed', got 'TwoStreamEmbedder."
+    assert error == f"vireid search: {rule}embed, flip mean'.\n"
 
     words = ["calibrate", "network", "--root", "people", "--false-accept-rate", "0.2", "-o"]
     assert vireid_(*words, tmp_path / "both.json")[0] == 0
     assert vireid_(*words, tmp_path / "one.json", "--within", "visible")[0] == 0
     assert vireid_(*words, tmp_path / "far.json", "--distance", "euclidean")[0] == 0
     threshold = Calibration.load(tmp_path / "both.json").threshold
-    ours = vireid_("search", *files, "--calibration", tmp_path / "both.json")
-    assert ours == vireid_("search", *files, "--threshold", threshold)
-    for name, rule in {"one": r"be for \['infrared', 'visible'\]", "far": "be for the cosine distance"}.items():
+    found = vireid_("search", *files, "--calibration", tmp_path / "both.json")
+    assert found == vireid_("search", *files, "--threshold", threshold)
+    assert vireid_(*words, tmp_path / "flip.json", "--flip", "mean")[0] == 0
+    words[1] = tmp_path / "other"
+    assert vireid_(*words, tmp_path / "foreign.json")[0] == 0
+    for name, rule in {
+        "one": "be for images that are 'infrared and visible', got 'visible'",
+        "far": "be for the distance 'cosine', got 'euclidean'",
+        "flip": "be of embeddings made by 'TwoStreamEmbedder.embed', got 'TwoStreamEmbedder.embed, flip mean'",
+        "foreign": f"be of the network with the weights '{ours}', got '{theirs}'",
+    }.items():
         code, _, error = vireid_("search", *files, "--calibration", tmp_path / f"{name}.json")
         assert code == 2
-        assert re.match(f"vireid search: --calibration must {rule}, got one for", error)
+        assert error.startswith(f"vireid search: --calibration must {rule}. Calibrate it again")
+    words = ["export", "network", "--modality", "infrared", "-o", tmp_path / "x.pt2", "--calibration"]
+    for name in ("flip", "foreign"):
+        code, _, error = vireid_(*words, tmp_path / f"{name}.json")
+        assert code == 2
+        assert error.startswith("vireid export: --calibration must be of ")
+    assert vireid_(*words, tmp_path / "both.json")[0] == 0
+    code, _, error = vireid_("search", *files, "--calibration", tmp_path / "x.pt2")
+    assert code == 2
+    assert error.startswith("vireid search: --calibration must be a folder, a .json or an .onnx file, got ")
 
 
 def test_calibrate_saves_the_calibration_next_to_the_network(vireid_, here, embedded, tmp_path):
@@ -451,11 +555,15 @@ def test_calibrate_saves_the_calibration_next_to_the_network(vireid_, here, embe
     assert Calibration.load(saved) == expected
     saved.unlink()
     assert all(Image.open(tmp_path / f"{name}.png").height > 300 for name in ("pairs", "det"))
-    code, output, _ = vireid_(*words, "--within", "infrared", "--exclude", "same camera", "--json")
+    code, output, error = vireid_(*words, "--within", "infrared", "--exclude", "same camera", "--json")
     within = calibrate(embedded["infrared"], false_accept_rate=0.1, exclude="same camera")
     assert json.loads(output)["threshold"] == within.threshold
     assert Calibration.load(here / "network" / "calibration-infrared.json") == within
     (here / "network" / "calibration-infrared.json").unlink()
+    code, _, error = vireid_(*words[:-1], "0.002")
+    assert code == 0
+    assert re.search("vireid calibrate: warning: The threshold rejects .* a search with it finds hardly anybody", error)
+    saved.unlink()
     code, _, error = vireid_(*words[:-1], "1e-7")
     assert code == 2
     assert error.startswith("vireid calibrate: --false-accept-rate must be at least")
@@ -482,7 +590,7 @@ def test_export_compares_with_pytorch_and_the_file_embeds(vireid_, here, embedde
     records = [vireid.data.Record(here / name, 0, 0, "infrared") for name in names]
     images = PersonImages(records, create_test_transform(**network.preprocessing))
     torch.testing.assert_close(embeddings, extract_embeddings(network, images, "infrared").embeddings)
-    assert metadata["network"] == ""
+    assert metadata["network"] == extract_embeddings(network, images, "infrared").network != ""
 
 
 @pytest.mark.slow
@@ -508,3 +616,14 @@ def test_export_to_onnx(vireid_, tmp_path, precision):
     assert len(output.splitlines()) == 2
     assert f"on {18 if precision == 'float32' else 9} visible images" in output
     assert vireid_("embed", path, "people/cam1", "--modality", "visible", "-o", tmp_path / "x.safetensors")[0] == 0
+    words = ["search", tmp_path / "x.safetensors", tmp_path / "x.safetensors", "--calibration"]
+    code, _, error = vireid_(*words, path)
+    assert code == 2
+    assert error.startswith(f"vireid search: --calibration must hold a calibration, got '{path}', exported without")
+    within = ["--false-accept-rate", "0.2", "--within", "visible", "-o", tmp_path / "within.json"]
+    assert vireid_("calibrate", "network", "--root", "people", *within)[0] == 0
+    command = ["export", "network", "--modality", "visible", "-o", path, "--calibration", tmp_path / "within.json"]
+    code, _, error = vireid_(*command, "--precision", precision, "--images", "people/cam1")
+    assert code == 0
+    assert ("warning: The calibration is of float32 embeddings" in error) == (precision == "int8")
+    assert vireid_(*words, path) == vireid_(*words, tmp_path / "within.json")

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import hashlib
 import json
 import math
 import os
@@ -31,13 +30,14 @@ import vireid
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vireid.data import PersonDataset, PersonImages
-    from vireid.evaluation import EmbeddingSet, GalleryIndex, RetrievalProtocol
+    from vireid.data import DataSource, PersonDataset, PersonImages, Record
+    from vireid.evaluation import Calibration, EmbeddingSet, GalleryIndex, RetrievalProtocol
 
 Item = TypeVar("Item")
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"}
-_FORMAT = {"format": "pt", "vireid": "embeddings", "version": "1"}
+_OWN = {"folder", "table"}  # images of your own
+_FORMAT = {"format": "pt", "vireid": "embeddings", "version": "2"}
 _EXPLAINED = re.compile(r" must |^A process that loads images was killed|out of memory")  # errors that are no defects
 _QUERIES = 1024  # queries searched between two steps of the bar
 
@@ -82,7 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Count and read the images of a data set."""
-    _, dataset = _open_dataset(args)
+    source = vireid.data.DataSource(
+        **{name: value for name, value in _describe_data(args).items() if value is not None}
+    )
+    with _naming("root"):
+        unlabelled = source.dataset in _OWN and all(record.identity < 0 for record in source.read())
+        empty: Any = vireid.data.OwnDataset
+        dataset = empty([], [], unlabelled=source.read()) if unlabelled else source.open()
     report, fingerprint = vireid.data.check_dataset(dataset), dataset.fingerprint()
     records, damaged = [*dataset.train, *dataset.test_visible, *dataset.test_infrared], []
     records += getattr(dataset, "unlabelled", [])
@@ -93,10 +99,11 @@ def _check(args: argparse.Namespace) -> int:
             damaged.append(str(error))
     if args.json:
         values = {"name": report.name, "complete": report.complete, "fingerprint": fingerprint}
-        values |= {"counts": {what: found for what, found, _ in report.rows}, "images": len(records)}
+        values |= {"counts": {what: found for what, found, _ in report.rows}, "remarks": report.remarks}
+        values |= {"images": len(records)}
         print(json.dumps(values | {"damaged": damaged}, indent=1))
     else:
-        print(report, f"fingerprint: {fingerprint}", sep="\n")
+        print(report, *([] if unlabelled else [f"fingerprint: {fingerprint}"]), sep="\n")
         print(f"{len(records) - len(damaged)} of {len(records)} images can be read.", *damaged, sep="\n")
     return 1 if damaged else 0
 
@@ -112,9 +119,9 @@ def _synthesize(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     """Evaluate a network with the protocols of a data set."""
-    name, dataset = _open_dataset(args)
-    protocols = _create_protocols(args, name, dataset)
-    visible, infrared = _embed_test_images(args, dataset)
+    source, dataset, trained_on = _open_test_data(args)
+    protocols = _create_protocols(args, source, dataset, trained_on)
+    visible, infrared = _embed_test_images(args, source, dataset)
     results = {
         row: protocol.evaluate(visible, infrared) for row, protocol in _bar(args, protocols.items(), "protocols")
     }
@@ -128,14 +135,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         settings = {name: value for name, value in vars(args).items() if name not in {"run", "parser", "command"}}
         record = vireid.evaluation.describe_run(results, **about, settings=settings, command=sys.argv)
         args.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    if args.picture:
-        protocol, images = next(iter(protocols.values())), dataset.test_images()
+    for row, protocol in protocols.items() if args.picture else ():
+        path, images = args.picture, dataset.test_images(value_range=source.value_range)
+        if protocol is not next(iter(protocols.values())):
+            path = path.with_stem(f"{path.stem}-{'-'.join(re.findall(r'[a-z]+', row))}")
         ranking = protocol.rank(visible, infrared)
-        queries: Any = vireid.data.PersonImages(
-            [images[ranking.query_modality].records[row] for row in ranking.queries]
-        )
-        gallery: Any = images[ranking.gallery_modality]
-        _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, queries, gallery))
+        queries = [images[ranking.query_modality].records[i] for i in ranking.queries]
+        _draw(path, ranking, queries, images[ranking.gallery_modality].records, source.value_range)
+        if not args.json:
+            print(f"{path}: {row}")
     return 0
 
 
@@ -166,9 +174,10 @@ def _embed(args: argparse.Namespace) -> int:
     from vireid._files import save_tensors
 
     paths = _find_images("images", args.images)
-    model, transform, digest = _open_network(args)
-    found = _extract(args, model, _images(paths, transform, args.modality), args.modality)
-    metadata = {"modality": args.modality, "feature": found.feature, "network": digest}
+    model, transform = _open_network(args)
+    images = _images(paths, transform, args.modality, args.value_range or _read_notes(args).get("value_range"))
+    found = _extract(args, model, images, args.modality)
+    metadata = {"modality": args.modality, "feature": found.feature, "network": found.network}
     with _naming("output"):
         save_tensors(args.output, {"embeddings": found.embeddings, "names": _encode(paths)}, _FORMAT | metadata)
     print(f"{args.output}: {len(paths)} embeddings of {found.embeddings.shape[1]} values")
@@ -181,22 +190,32 @@ def _search(args: argparse.Namespace) -> int:
 
     gallery, known = _open_gallery(args.gallery)
     queries, names, metadata = _load_embeddings("queries", args.queries)
-    same = not known.get("network") or not metadata["network"] or known["network"] == metadata["network"]
-    if not same:
-        raise ValueError(f"queries must be embedded by the network of the gallery, got {args.queries!r} of another.")
-    threshold = args.threshold if args.calibration is None else _read_threshold(args, gallery, known, metadata)
+    for key, what in {"network": "network", "feature": "options"}.items():
+        ours, theirs = known.get(key, ""), metadata[key]
+        same = ours == theirs or (what == "options" and ours.partition(".embed")[2] == theirs.partition(".embed")[2])
+        if ours and theirs and not same:
+            raise ValueError(f"queries must be embedded by the {what} of the gallery, {ours!r}, got {theirs!r}.")
+    threshold = args.threshold
+    if args.calibration is not None:
+        calibration, modalities = (
+            _load_calibration(args.calibration),
+            {side["modality"] for side in (known, metadata) if side},
+        )
+        options: dict[str, Any] = {"modalities": modalities if known else (), "distance": gallery.metric}
+        calibration.check("calibration", network=metadata["network"], feature=metadata["feature"], **options)
+        threshold = calibration.threshold
     chunks = _bar(args, torch.split(queries, _QUERIES), "queries")
     parts = [gallery.search(chunk, args.k, threshold=threshold) for chunk in chunks]
     rows, distances = (torch.cat([getattr(part, field) for part in parts]) for field in ("rows", "distances"))
+    named = [line for part in parts for line in part.names]
     found = [
         [(name, row, distance) for name, row, distance in zip(*columns, strict=True) if row >= 0]
-        for columns in zip([row for part in parts for row in part.names], rows.tolist(), distances.tolist(), strict=True)
+        for columns in zip(named, rows.tolist(), distances.tolist(), strict=True)
     ]
     print(_to_json(names, found) if args.json else _to_table(names, found))
     if args.picture:
-        ranking = SimpleNamespace(rows=rows, correct=None)
-        pictures: list[Any] = [_images(of_side, None, "visible") for of_side in (names, gallery.names)]
-        _save_figure(args.picture, vireid.visualization.plot_rankings(ranking, *pictures))
+        ranking = SimpleNamespace(rows=rows, correct=None, distances=distances)
+        _draw(args.picture, ranking, *(_images(of_side, None, "visible").records for of_side in (names, gallery.names)))
     return 0
 
 
@@ -204,8 +223,8 @@ def _calibrate(args: argparse.Namespace) -> int:
     """Choose a threshold from the test images of a data set."""
     _require(args.output is not None or Path(args.source).is_dir(), "output", "be given unless NETWORK is a folder")
     path = args.output or Path(args.source, f"calibration-{args.within}.json" if args.within else "calibration.json")
-    _, dataset = _open_dataset(args)
-    sets = _embed_test_images(args, dataset, [args.within] if args.within else ["visible", "infrared"])
+    source, dataset, _ = _open_test_data(args)
+    sets = _embed_test_images(args, source, dataset, [args.within] if args.within else ["visible", "infrared"])
     pairs: dict[str, Any] = {"distance": args.distance, "exclude": args.exclude}
     options: dict[str, Any] = {**pairs, "false_accept_rate": args.false_accept_rate, "confidence": args.confidence}
 
@@ -234,15 +253,14 @@ def _calibrate(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     """Write the network of one modality to a file, and compare the file with PyTorch."""
     paths = _find_images("images", args.images) if args.images else []
-    embedder, _, _ = _open_network(args)
-    resize = _resize(embedder.preprocessing["size"])
+    embedder, _ = _open_network(args)
     options: dict[str, Any] = {"precision": args.precision}
+    images = functools.partial(_images, transform=_resize(embedder.preprocessing["size"]), modality=args.modality)
+    images = functools.partial(images, value_range=_read_notes(args).get("value_range"))
     if args.precision == "int8":  # the ranges come from every second image, the comparison from the others
-        options["images"] = _images(paths[::2], resize, args.modality)
-        paths = paths[1::2]
+        options["images"], paths = images(paths[::2]), paths[1::2]
     if args.calibration:
-        with _naming("calibration"):
-            options["calibration"] = dataclasses.asdict(vireid.evaluation.Calibration.load(args.calibration))
+        options["calibration"] = _load_calibration(args.calibration)
 
     with _steps(args, 1 + (len(paths) > 0)) as done:
         with _naming("output"):
@@ -250,7 +268,7 @@ def _export(args: argparse.Namespace) -> int:
         done()
         if paths:
             exported = vireid.models.load_exported(args.output, trusted=True)  # it was written just now
-            reports.append(vireid.models.check_export(exported, embedder, _images(paths, resize, args.modality)))
+            reports.append(vireid.models.check_export(exported, embedder, images(paths)))
             done()
     if args.json:
         print(json.dumps([dataclasses.asdict(report) for report in reports], indent=1, default=str))
@@ -262,59 +280,92 @@ def _export(args: argparse.Namespace) -> int:
 # Data sets, networks, embeddings and images
 
 
-def _open_dataset(args: argparse.Namespace) -> tuple[str, PersonDataset]:
-    """Open the data set that the options name; return its short name, too."""
-    name = args.dataset or _recognise(args)
-    if name not in {"folder", "table"}:
-        _require(args.root is not None, "root", "be given")
-        return name, vireid.data.create_dataset(name, args.root, trial=args.trial)
-    if name == "table":
-        _require(args.root is not None, "root", "be the table")
-        with _naming("root"):
-            records = vireid.data.read_table(args.root)
-    else:
-        for option in ("visible", "infrared", "pattern"):
-            _require(getattr(args, option) is not None, option, "be given for a data set of folders")
-        folders = {option: getattr(args, option) for option in ("visible", "infrared", "pattern")}
-        records = vireid.data.read_folders(**folders, root=args.root)
-    return name, vireid.data.split_identities(records, test=args.test, seed=args.seed)
+def _describe_data(args: argparse.Namespace, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the fields of a DataSource that the options name, with the kind of data set that they mean."""
+    names = ("root", "trial", "visible", "infrared", "pattern", "test_share", "split_seed", "value_range")
+    return {**{name: getattr(args, name) for name in names}, "dataset": args.dataset or _recognise(args, notes or {})}
 
 
-def _recognise(args: argparse.Namespace) -> str:
-    """Recognise a data set by its options or its split files."""
+def _recognise(args: argparse.Namespace, notes: Mapping[str, Any]) -> str | None:
+    """Recognise a data set by its options or its split files; None is that of the training."""
     if args.visible or args.infrared or args.pattern:
         return "folder"
-    _require(args.root is not None, "root", "be given, or --visible, --infrared and --pattern")
+    _require(args.root is not None or len(notes) > 0, "root", "be given, or --visible and --infrared")
+    if args.root is None or (notes and Path(args.root).absolute() == Path(notes.get("root") or "").absolute()):
+        return None
     root = Path(args.root)
     signs = {"sysu": "exp/test_id.*", "regdb": "idx/train_visible_*.txt", "llcm": "idx/train_vis.txt"}
     found = ["table"] if root.is_file() else [name for name, sign in signs.items() if any(root.glob(sign))]
     _require(root.exists(), "root", f"be a folder or a table, got {str(root)!r}", FileNotFoundError)
-    _require(
-        len(found) == 1, "dataset", f"be given: {str(root)!r} has the split files of {found or 'no known data set'}"
-    )
+    if not found and notes.get("dataset") == "folder":
+        return None
+    rule = f"be given: {str(root)!r} has the split files of {found or 'no known data set'}"
+    _require(len(found) == 1, "dataset", rule)
     return found[0]
 
 
-def _create_protocols(args: argparse.Namespace, name: str, dataset: Any) -> Mapping[str, RetrievalProtocol]:
+def _read_notes(args: argparse.Namespace) -> dict[str, Any]:
+    """Read what a network was trained on, which examples/train.py keeps next to it."""
+    from vireid._files import load_json
+
+    path = Path(args.source, "training.json")
+    with _naming("source"):
+        return load_json(path) if path.is_file() else {}
+
+
+def _open_test_data(args: argparse.Namespace) -> tuple[DataSource, PersonDataset, int | None]:
+    """Open the data to test the network on: those of the options, for the rest those of its training."""
+    notes = _read_notes(args)
+    given = _describe_data(args, notes) | {"trained_on": getattr(args, "trained_on", None)}
+    with _naming("root"):
+        return vireid.data.open_test_data(given, notes)
+
+
+def _create_protocols(
+    args: argparse.Namespace, source: DataSource, dataset: Any, trained_on: int | None
+) -> Mapping[str, RetrievalProtocol]:
     """Create the protocols of a data set; options of another one are refused."""
-    reranking = vireid.evaluation.KReciprocalReranking() if args.reranking else None
+    name, reranking = source.dataset, vireid.evaluation.KReciprocalReranking() if args.reranking else None
     options: dict[str, Any] = {"distance": args.distance, "reranking": reranking}
-    if name in {"folder", "table"}:
+    if name in _OWN:
         for option in ("trial", "trained_on", "allow_other_trial", "shots"):
             _require(getattr(args, option) in {None, False}, option, "be left out for data of your own")
-        options |= {"gallery": args.gallery or "all", "exclude": args.exclude or "none"}
-        directions = {"visible → infrared": "visible", "infrared → visible": "infrared"}
+        notes = _read_notes(args)
+        exclude = args.exclude or (notes.get("exclude") if notes.get("dataset") == name else None) or "none"
+        placed = (exclude == "same location") == (args.locations is not None)
+        _require(placed, "locations", 'be given with --exclude "same location", and only then')
+        locations = _read_locations(args.locations or (), dataset.camera_names)
+        seen = [{record.camera for record in side} for side in (dataset.test_visible, dataset.test_infrared)]
+        places = [{locations.get(camera, camera) for camera in cameras} for cameras in seen]
+        if exclude != "none" and places[0].isdisjoint(places[1]):
+            what = f"no visible camera has the {exclude.removeprefix('same ')} of an infrared one"
+            warnings.warn(f"--exclude {exclude!r} excludes nothing: {what}.", stacklevel=1)
+        options |= {"gallery": args.gallery or "all", "exclude": exclude, "locations": locations or None}
+        directions = {"infrared → visible": "infrared", "visible → infrared": "visible"}
         return {row: vireid.evaluation.OwnProtocol(query, **options) for row, query in directions.items()}
-    _require(args.exclude is None, "exclude", f"be left out for {name!r}, whose protocol has its own rule")
-    options |= {option: getattr(args, option) for option in ("trial", "trained_on", "allow_other_trial")}
+    for option in ("exclude", "locations"):
+        _require(getattr(args, option) is None, option, f"be left out for {name!r}, whose protocol has its own rule")
+    options |= {"trial": source.trial, "trained_on": trained_on, "allow_other_trial": args.allow_other_trial}
     options |= {"gallery": args.gallery or "agw", "shots": args.shots or 1}
     if name == "sysu" and args.gallery == "official":
         options["permutations"] = dataset.gallery_permutations()
     return vireid.evaluation.create_protocols(name, **options)  # type: ignore[arg-type]
 
 
-def _open_network(args: argparse.Namespace) -> tuple[Any, Any, str]:
-    """Open a network; return the transform of its images and a string that changes with its weights, too."""
+def _read_locations(words: Iterable[str], names: Mapping[int, str]) -> dict[int, int]:
+    """Read words such as 3=hall: the location of each camera, numbered by the first camera that stands there."""
+    cameras, places, locations = {name: camera for camera, name in names.items()}, dict[str, int](), dict[int, int]()
+    for word in words:
+        name, sign, place = word.rpartition("=")
+        name = str(int(name)) if name.isdecimal() else name
+        rule = f"be CAMERA=LOCATION with one of the cameras {', '.join(cameras) or '(there are none)'}, got {word!r}"
+        _require(bool(sign) and name in cameras, "locations", rule)
+        locations[cameras[name]] = places.setdefault(place, cameras[name])
+    return locations
+
+
+def _open_network(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Open a network; return the transform of its images, too."""
     import torch
 
     if Path(args.source).suffix in {".onnx", ".pt2"}:
@@ -323,25 +374,25 @@ def _open_network(args: argparse.Namespace) -> tuple[Any, Any, str]:
         _require(trusted, "trusted", "be given for a .pt2 file, which can execute code")
         with _naming("source"):
             exported = vireid.models.load_exported(args.source, trusted=args.trusted)
-        return exported, _resize(exported.size), ""  # exported twice, a network has other bytes
+        return exported, _resize(exported.size)
     embedder = vireid.TwoStreamEmbedder.from_pretrained(args.source)
-    digest = hashlib.sha256()
-    for name, weight in sorted(embedder.state_dict().items()):
-        digest.update(name.encode() + weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     device = getattr(args, "device", "cpu") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         embedder.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device must be a device of this machine, got {device!r}: {reason}.") from error
-    return embedder, vireid.data.create_test_transform(**embedder.preprocessing), digest.hexdigest()
+    return embedder, vireid.data.create_test_transform(**embedder.preprocessing)
 
 
 def _embed_test_images(
-    args: argparse.Namespace, dataset: PersonDataset, modalities: Sequence[str] = ("visible", "infrared")
+    args: argparse.Namespace,
+    source: DataSource,
+    dataset: PersonDataset,
+    modalities: Sequence[str] = ("visible", "infrared"),
 ) -> list[EmbeddingSet]:
-    model, transform, _ = _open_network(args)
-    images = dataset.test_images(transform)
+    model, transform = _open_network(args)
+    images = dataset.test_images(transform, value_range=source.value_range)
     return [_extract(args, model, images[vireid.Modality.of(modality)], modality) for modality in modalities]
 
 
@@ -377,19 +428,15 @@ def _open_gallery(path: str) -> tuple[GalleryIndex, dict[str, str]]:
     return index, metadata
 
 
-def _read_threshold(args: argparse.Namespace, gallery: GalleryIndex, *sides: Mapping[str, str]) -> float:
-    """Read the threshold of a calibration, which must be for these modalities and this distance."""
+def _load_calibration(path: str) -> Calibration:
+    """Read a calibration, which an exported .onnx file may hold in its metadata."""
     with _naming("calibration"):
-        calibration = vireid.evaluation.Calibration.load(args.calibration)
-    ours, theirs = (
-        sorted({calibration.query, calibration.gallery}),
-        sorted({side["modality"] for side in sides if side}),
-    )
-    known = all(sides)
-    _require(not known or ours == theirs, "calibration", f"be for {theirs}, got one for {ours}")
-    rule = f"be for the {gallery.metric} distance, got one for {calibration.distance}"
-    _require(calibration.distance == gallery.metric, "calibration", rule)
-    return calibration.threshold
+        if Path(path).suffix not in {".onnx", ".pt2"}:
+            return vireid.evaluation.Calibration.load(path)
+        _require(Path(path).suffix == ".onnx", "path", f"be a folder, a .json or an .onnx file, got {path!r}")
+        values = vireid.models.load_exported(path).metadata.get("calibration") or {}
+        _require(len(values) > 0, "path", f"hold a calibration, got {path!r}, exported without --calibration")
+        return vireid.evaluation.Calibration.from_dict(values)
 
 
 def _find_images(argument: str, words: Iterable[str]) -> list[str]:
@@ -412,8 +459,9 @@ def _find_images(argument: str, words: Iterable[str]) -> list[str]:
     return found
 
 
-def _images(paths: Iterable[str], transform: Any, modality: str) -> PersonImages:
-    return vireid.data.PersonImages([vireid.data.Record(path, 0, 0, modality) for path in paths], transform)
+def _images(paths: Iterable[str], transform: Any, modality: str, value_range: Any = None) -> PersonImages:
+    records = [vireid.data.Record(path, 0, 0, modality) for path in paths]
+    return vireid.data.PersonImages(records, transform, value_range=value_range)
 
 
 def _resize(size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
@@ -451,6 +499,16 @@ def _to_table(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, flo
             for rank, (other, row, distance) in enumerate(rows, 1)
         ] or [f"{name:{width}}     –         –  nobody in the gallery"]
     return "\n".join(lines)
+
+
+def _draw(
+    path: Path, ranking: Any, queries: Sequence[Record], gallery: Sequence[Record], value_range: Any = None
+) -> None:
+    """Save a picture of ranking lists, with the names of the images."""
+    images: list[Any] = [vireid.data.PersonImages(side, value_range=value_range) for side in (queries, gallery)]
+    names = [[str(record.path) for record in side] for side in (queries, gallery)]
+    figure = vireid.visualization.plot_rankings(ranking, *images, query_names=names[0], gallery_names=names[1])
+    _save_figure(path, figure)
 
 
 def _save_figure(path: Path, figure: Any) -> None:
@@ -591,7 +649,7 @@ def _add_synthesize(command: _Parser) -> None:
 def _add_evaluate(command: _Parser) -> None:
     _add_network(command)
     add = command.add_argument
-    add("--root", help="folder of the data set, or a table")
+    add("--root", help="folder of the data set, or a table; by default what the network was trained on")
     _add_data(command)
     add("--trained-on", type=_integer(1, 10), metavar="N", help="trial of RegDB that the network was trained on")
     add("--allow-other-trial", action="store_true", help="evaluate RegDB although the network knows half of its people")
@@ -603,11 +661,13 @@ def _add_evaluate(command: _Parser) -> None:
         choices=("none", "same camera", "same location"),
         help="images your own queries may not find (none)",
     )
+    places = "location of each of your cameras, such as 1=hall 3=hall 4=yard, for --exclude 'same location'"
+    add("--locations", nargs="+", metavar="CAMERA=PLACE", help=places)
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
     add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
     _add_embedding(command)
     add("-o", "--output", type=_file(".json"), metavar="FILE", help="record of the run for vireid compare (.json)")
-    _add_picture(command, "--picture", "picture of the ranking lists of the first protocol")
+    _add_picture(command, "--picture", "pictures of the ranking lists; names are made for all protocols but the first")
     _add_json(command)
 
 
@@ -632,6 +692,7 @@ def _add_embed(command: _Parser) -> None:
         help=".safetensors file",
     )
     add("--trusted", action="store_true", help="trust a .pt2 file, which can execute code")
+    _add_range(command)
     _add_embedding(command)
 
 
@@ -643,16 +704,17 @@ def _add_search(command: _Parser) -> None:
     limit = command.add_mutually_exclusive_group()
     limit.add_argument("--threshold", type=_number(0), metavar="X", help="largest distance of an image that is found")
     limit.add_argument(
-        "--calibration", metavar="PATH", help="file or folder of vireid calibrate that has the threshold"
+        "--calibration", metavar="PATH", help="file or folder of vireid calibrate, or .onnx file, with the threshold"
     )
-    _add_picture(command, "--picture", "picture of what is found for some of the queries")
+    what = "what is found for some of the queries, framed gray, as nobody tells here who is right"
+    _add_picture(command, "--picture", what)
     _add_json(command)
 
 
 def _add_calibrate(command: _Parser) -> None:
     _add_network(command)
     add = command.add_argument
-    add("--root", help="folder of the data set, or a table")
+    add("--root", help="folder of the data set, or a table; by default what the network was trained on")
     _add_data(command)
     add("--false-accept-rate", type=_number(0, 1), default=1e-3, metavar="X", help="share of pairs (%(default)s)")
     add("--within", choices=("visible", "infrared"), help="pairs within a modality instead of between the two")
@@ -688,11 +750,17 @@ def _add_data(command: _Parser) -> None:
     add("--trial", type=_integer(1, 10), metavar="N", help="trial of RegDB")
     add("--visible", metavar="FOLDER", help="folder of your visible images, or a glob in quotes")
     add("--infrared", metavar="FOLDER", help="folder of your infrared images, or a glob in quotes")
-    add("--pattern", metavar="REGEX", help="their paths: a regular expression with (?P<identity>…) and (?P<camera>…)")
-    add(
-        "--test", type=_number(0, 1), metavar="SHARE", help="share of your people to test on (a table's splits, or 0.5)"
-    )
-    add("--seed", type=_integer(0), default=0, metavar="N", help="seed of that split (%(default)s)")
+    what = "a regular expression with (?P<identity>…) and (?P<camera>…); without it nobody is known"
+    add("--pattern", metavar="REGEX", help=f"their paths: {what}")
+    share = "share of your people to test on (that of the training, a table's splits, or 0.5)"
+    add("--test-share", type=_number(0, 1), metavar="SHARE", help=share)
+    add("--split-seed", type=_integer(0), metavar="N", help="seed of that split (that of the training, or 0)")
+    _add_range(group)
+
+
+def _add_range(command: Any) -> None:
+    what = "values of gray images with more than 8 bits that become black and white (of the training, or each image's)"
+    command.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=what)
 
 
 def _add_embedding(command: _Parser) -> None:
@@ -757,7 +825,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
         """
   vireid check SYSU-MM01
   vireid check people.csv
-  vireid check --visible rgb --infrared ir --pattern '(?P<identity>[^/]+)/.*_c(?P<camera>\\d+)'""",
+  vireid check --visible rgb --infrared ir --pattern '(?P<identity>[^/]+)/.*_c(?P<camera>\\d+)'
+  vireid check --visible rgb --infrared ir""",
     ),
     "synthesize": (
         _synthesize,
@@ -771,6 +840,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
         _add_evaluate,
         "evaluate a network with the protocols of a data set",
         """
+  vireid evaluate runs/train/best
   vireid evaluate mun --root SYSU-MM01 --gallery official --flip mean
   vireid evaluate mun --root RegDB --trial 3 --trained-on 3 --json > trial-3.json""",
     ),
@@ -802,7 +872,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
         _add_calibrate,
         "choose a threshold from the test images of a data set",
         """
-  vireid calibrate mun --root people.csv --false-accept-rate 0.001""",
+  vireid calibrate runs/train/best --false-accept-rate 0.001
+  vireid calibrate mun --root people.csv --histogram pairs.png""",
     ),
     "export": (
         _export,

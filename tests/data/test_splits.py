@@ -98,8 +98,8 @@ def test_extremes():
 def test_people_of_one_modality_are_named():
     records = make({"anna": "vi", "ben": "vi", "carl": "v", "dora": "i", "emil": "v", "fay": "vv", "gil": "v"})
     report = str(check_dataset(split_identities(records, test=0.5)))
-    assert "\n4 test people are in visible images only: carl, emil, fay and 1 more.\n" in report
-    assert report.endswith("\n1 test people are in infrared images only: dora.")
+    assert "\ntest people in visible images only: 4 (carl, emil, fay and 1 more)\n" in report
+    assert report.endswith("\ntest people in infrared images only: 1 (dora)")
     assert "only" not in str(check_dataset(split_identities(make({"anna": "vi", "ben": "vi"}))))
 
 

@@ -804,6 +804,14 @@ def test_queries_of_people_outside_the_gallery_do_not_count():
     assert result.valid_queries == (int((query.identities != query.identities[0]).sum()),)
 
 
+@pytest.mark.parametrize("exclude", ["same camera", "same location"])
+def test_own_protocol_without_cameras_cannot_exclude_any(exclude):
+    rows, identities = torch.eye(2), torch.tensor([1, 2])
+    sides = [EmbeddingSet(rows, identities, torch.zeros(2).long(), name) for name in ("infrared", "visible")]
+    with pytest.raises(ValueError, match=f"^exclude must be 'none' where all images have one camera, got '{exclude}'."):
+        OwnProtocol("infrared", exclude=exclude).evaluate(*sides)
+
+
 def test_own_protocol_says_what_it_does():
     query, gallery = embedding_set(0, [3, 6]), embedding_set(1, [1, 2, 4, 5])
     protocol = OwnProtocol("infrared", gallery="one per camera", exclude="same location", locations={3: 2})

@@ -86,7 +86,7 @@ def test_names_and_distances_are_shown(case):
     }
     figure = plot_rankings(ranking, queries, gallery, **names)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["query", "1 ✓  0.12", "2 ✗  0.46", "query", "1 ✗  1.50", "2 ✓  nan"]
+    assert titles == ["query", "1 ✓  0.123", "2 ✗  0.456", "query", "1 ✗  1.500", "2 ✓  nan"]
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels[0] == "night/a.png"
     assert labels[1] == "…h/to/some/folder/1.png"

@@ -34,6 +34,8 @@ class DataSource:
         pattern: Regular expression for the paths of both.
         test_share: Share of your people to test on, as ``test`` of :func:`split_identities`.
         split_seed: Seed of that division.
+        queries_only: Share of the test people who are in the queries only, as for :func:`split_identities`.
+        gallery_only: Share of the test people who are in the gallery only, likewise.
         value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
         fingerprint: Fingerprint of the data set, if it is known.
 
@@ -60,6 +62,8 @@ class DataSource:
     pattern: str | None = None
     test_share: float | None = None
     split_seed: int = 0
+    queries_only: float = 0.0
+    gallery_only: float = 0.0
     value_range: tuple[float, float] | None = None
     fingerprint: str | None = None
 
@@ -106,7 +110,8 @@ class DataSource:
         """
         check_choice("dataset", self.dataset, ("sysu", "regdb", "llcm", *_OWN))
         if self.dataset in _OWN:
-            return split_identities(self.read(), test=self.test_share, seed=self.split_seed)
+            shares: dict[str, Any] = {"queries_only": self.queries_only, "gallery_only": self.gallery_only}
+            return split_identities(self.read(), test=self.test_share, seed=self.split_seed, **shares)
         require(self.root is not None, "root", "be given", None)
         require(self.dataset != "regdb" or self.trial is not None, "trial", "be given for RegDB", None)
         return create_dataset(self.dataset, self.root, trial=self.trial)  # type: ignore[arg-type]
@@ -167,7 +172,10 @@ def open_test_data(
             trained_on is not None, "trained_on", "be given", None, "The network does not say which trial it knows."
         )
         source = replace(source, trial=source.trial or trained_on)
-    return source, source.open(), trained_on
+    dataset = source.open()
+    if known is not None and not same:
+        _refuse_known(known, dataset)
+    return source, dataset, trained_on
 
 
 def _open_own(
@@ -183,18 +191,15 @@ def _open_own(
     division: dict[str, Any] = {name: getattr(known, name) for name in ("test_share", "split_seed")}
     changed = [name for name, value in division.items() if same and chosen.get(name, value) != value]
     if changed and replace(source, **division).open().fingerprint() == known.fingerprint:
-        rule, remedy = f"be that of the training, {division[changed[0]]}", "Another division tests people whom the "
-        require(False, changed[0], rule, chosen[changed[0]], f"{remedy}network was trained on: leave it out.")
+        stored = 0.5 if division[changed[0]] is None else division[changed[0]]
+        remedy = "Another division tests people whom the network was trained on: leave it out."
+        require(False, changed[0], f"be that of the training, {stored}", chosen[changed[0]], remedy)
     if not same and source.test_share is None and not source.read().splits:
         source = replace(source, test_share=1.0)
     dataset = source.open()
     if same and dataset.fingerprint() == known.fingerprint:
         return source, dataset
-    trained = _images_of(known)
-    tested = {os.path.realpath(record.path) for record in (*dataset.test_visible, *dataset.test_infrared)}
-    shared = trained & tested
-    rule = "hold images for the test that the network was not trained on"
-    require(not shared, "root", rule, f"{len(shared)} of its training, the first: {min(shared, default='')}")
+    _refuse_known(known, dataset)
     if same and chosen.get("test_share") != 1:
         remedy = "It may know people of the test. If all of them are new to it, test on a share of 1."
         found = f"{dataset.fingerprint()!r} in {where}"
@@ -204,13 +209,16 @@ def _open_own(
     return source, dataset
 
 
-def _images_of(known: DataSource) -> set[str]:
-    """The images of the training, as far as they are at hand."""
+def _refuse_known(known: DataSource, dataset: PersonDataset) -> None:
+    """Refuse images for the test that were trained on, as far as the training's are at hand."""
     records: Iterable[Record] = ()
     with warnings.catch_warnings(), contextlib.suppress(OSError, ValueError):
         warnings.simplefilter("ignore")
         records = known.open().train
-    return {os.path.realpath(record.path) for record in records}
+    trained = {os.path.realpath(record.path) for record in records}
+    shared = trained & {os.path.realpath(record.path) for record in dataset.test_visible + dataset.test_infrared}
+    rule = "hold images for the test that the network was not trained on"
+    require(not shared, "root", rule, f"{len(shared)} of its training, the first: {min(shared, default='')}")
 
 
 def _warn(message: str) -> None:

@@ -106,7 +106,7 @@ class OwnDataset(PersonDataset):
                 alone = _people(records, modality) - _people(records, other)
                 if alone:
                     listed = _list_names(alone, self.names)
-                    sentences.append(f"{len(alone)} {split} people are in {modality.value} images only: {listed}.")
+                    sentences.append(f"{split} people in {modality.value} images only: {len(alone)} ({listed})")
         return tuple(sentences)
 
     def _camera_name(self, camera: int) -> str:

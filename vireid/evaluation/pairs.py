@@ -95,6 +95,9 @@ class ImagePairs:
         require(self.gallery.feature == query.feature, "gallery.feature", rule, self.gallery.feature)
         same = not query.network or not self.gallery.network or query.network == self.gallery.network
         require(same, "gallery.network", f"be that of query, {query.network!r}", self.gallery.network)
+        cameras = {*query.cameras.tolist(), *self.gallery.cameras.tolist()}
+        rule, remedy = "be 'none' where all images have one camera", "It would exclude every pair."
+        require(exclude == "none" or len(cameras) > 1, "exclude", rule, exclude, remedy)
         self.distance, self.exclude = distance, exclude
         identities = torch.cat([query.identities, self.gallery.identities]).cpu()
         unique, number = torch.unique(identities, return_inverse=True)

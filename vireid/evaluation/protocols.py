@@ -108,6 +108,9 @@ class OwnProtocol(RetrievalProtocol):
         return [(rows, columns) for columns in _draw_one_each(groups, self.trials)]
 
     def _exclude(self, probes: Images, pool: Images) -> Tensor | None:
+        cameras = {*probes.cameras.tolist(), *pool.cameras.tolist()}
+        rule, remedy = "be 'none' where all images have one camera", "No query would have a match."
+        require(self.exclude == "none" or len(cameras) > 1, "exclude", rule, self.exclude, remedy)
         if self.exclude == "same camera":
             return exclude_same_camera(probes.identities, probes.cameras, pool.identities, pool.cameras)
         if self.exclude == "same location":

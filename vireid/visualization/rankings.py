@@ -93,7 +93,7 @@ def plot_rankings(
         _show(axes, _image("queries", queries, query), "query", "black", _end_of(query_names, query))
         for column, (row, hit, distance) in enumerate(found, start=1):
             axes, title = figure.add_subplot(grid[line, column]), f"{column}{_MARKS[hit]}"
-            title += "" if distance is None else f"  {distance:.2f}"
+            title += "" if distance is None else f"  {distance:.3f}"
             _show(axes, _image("gallery", gallery, row), title, _COLOURS[hit], _end_of(gallery_names, row))
         if not found:
             axes = figure.add_subplot(grid[line, 1])
