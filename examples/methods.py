@@ -193,9 +193,8 @@ def mmd_reid_loss():
 
 
 def mpanet_loss():
-    """The losses of MPANet; the separation of the masks does not depend on the size of the images."""
-    separation = vireid.losses.MaskSeparationLoss(positions="mean")
-    return vireid.losses.MPANetLoss(separation=separation, separation_weight=96)
+    """The losses of MPANet, whose separation of the masks is a sum over the positions: it grows with the image."""
+    return vireid.losses.MPANetLoss()
 
 
 def saai_loss():
