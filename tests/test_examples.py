@@ -627,6 +627,8 @@ TERMS = {
     "agw+aux": {"identity", "triplet", "identity_consistency"},
     "caj": {"identity", "triplet"},
     "zero-padding": {"identity"},
+    "mpanet": {"identity", "modality_identity", "center_cluster", "separation", "mutual"},
+    "saai": {"identity", "modality_identity", "center_cluster", "separation", "mutual"},
 }
 
 
