@@ -27,7 +27,7 @@ for record in [*people.train, *people.test_visible, *people.test_infrared]:
     camera = Path("data/own-cameras", side, f"camera-{record.camera}")
     camera.mkdir(parents=True, exist_ok=True)
     record.path.rename(camera / f"person-{record.identity}_{record.path.name}")"""
-HEAD = """*Built by `python docs/make_notebooks.py` from [this page](../{page}.md). `$CLONE` is your clone of the repository.
+HEAD = """*Built by `python docs/make_notebooks.py` from [this page](../{page}.md). `$CLONE` is your clone.
 The network is trained for 160 iterations only: longer training finds far more people.*"""
 NOTEBOOKS = {  # a page: the sections that the notebook has, and a cell before the first block
     "quickstart": (("Quick start", "A trained network"), None),

@@ -6,12 +6,15 @@ python docs/make_tables.py --check   # fails where a page and its JSON differ
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->`` of any page; no number in it is typed by hand.
 """
 
+import importlib
+import inspect
 import json
 import re
 import sys
 from pathlib import Path
 
 import compare_protocols
+import make_reference
 
 from vireid.data import LLCM, SYSUMM01, RegDB
 
@@ -78,7 +81,17 @@ def published_counts():
     return markdown(["", *keys], rows)
 
 
+def names_of(package, *modules):
+    """Public names of a package, or of some of its modules, with the first line of their docstrings."""
+    exported = importlib.import_module(package)
+    things = [(name, getattr(exported, name)) for name in exported.__all__]
+    chosen = [(n, t) for n, t in things if inspect.isclass(t) and (not modules or t.__module__.endswith(modules))]
+    return markdown(["", "what it does"], [[f"`{name}`", make_reference.summary(thing)] for name, thing in chosen])
+
+
 TABLES = {
+    "losses": lambda: names_of("vireid.losses"),
+    "augmentations": lambda: names_of("vireid.data", ".transforms", ".mixing"),
     "main-job": main_job,
     "difficulty": difficulty,
     "versions": versions,
