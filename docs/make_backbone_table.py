@@ -1,11 +1,12 @@
-"""Write the table of ``docs/backbones.md``: networks of timm, split and run with the defaults.
+"""Measure the table of ``docs/backbones.md``: networks of timm, split and run with the defaults.
 
 python docs/make_backbone_table.py
 
-It takes about two minutes. Small variants stand for their families; nothing is downloaded.
+It takes about two minutes and writes ``docs/results/backbones.json``; ``make_tables.py`` writes the page. Small
+variants stand for their families; nothing is downloaded.
 """
 
-import re
+import json
 from pathlib import Path
 
 import timm
@@ -13,7 +14,7 @@ import torch
 
 from vireid.models import create_backbone
 
-PAGE = Path(__file__).with_name("backbones.md")
+RESULTS = Path(__file__).parent / "results" / "backbones.json"
 FAMILIES = """
 resnet50 resnet18 resnext26ts legacy_seresnet50 res2net50_14w_8s resnest14d resnetv2_18 regnety_002 densenet121 vgg11_bn
 convnext_atto convnextv2_atto inception_next_atto efficientnet_b0 tf_efficientnetv2_b0 mobilenetv2_050
@@ -23,9 +24,6 @@ poolformer_s12 mambaout_femto nextvit_small maxvit_pico_rw_256 coatnet_pico_rw_2
 swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 focalnet_tiny_srf gcvit_xxtiny davit_tiny pvt_v2_b0 tiny_vit_5m_224
 hiera_tiny_224 vit_tiny_patch16_224 deit_tiny_distilled_patch16_224 vit_small_patch14_dinov2 vit_small_patch16_dinov3
 eva02_tiny_patch14_224 levit_128s xcit_nano_12_p16_224 twins_svt_small xception41 beit_base_patch16_224
-"""
-HEADER = """| Network | Image size | c at the cut | d, last map | Last stride | Own parameters per modality |
-|---|---|---|---|---|---|
 """
 
 
@@ -46,24 +44,18 @@ def describe(name):
         last_map = f"{backbone.out_channels}, {height}×{width}"
         share = f"{own / 1e6:.2f} of {(own + shared) / 1e6:.1f} million"
         stride = backbone.config["last_stride"]
-        return f"| {name} | {size[0]}×{size[1]} | {backbone.cut_channels} | {last_map} | {stride} | {share} |"
+        return [name, f"{size[0]}×{size[1]}", str(backbone.cut_channels), last_map, str(stride), share]
     reason = "other sizes" if refused.startswith("image_size") else "no"
-    return f"| {name} | {reason} | | | | |"
+    return [name, reason, "", "", "", ""]
 
 
 def main():
-    """Replace the rows between the markers of the page."""
     torch.set_num_threads(1)
     known = set(timm.list_models())
     rows = [describe(name) for name in FAMILIES.split() if name in known]
-    works = sum(not row.endswith("| | |") for row in rows)
-    standard = sum("| 288×144 |" in row for row in rows)
-    summary = f"Of {len(rows)} networks {works} split, {standard} of them with images of 288×144"
-    table = f"{summary} (timm {timm.__version__}).\n\n{HEADER}" + "\n".join(rows)
-    page = PAGE.read_text(encoding="utf-8")
-    page = re.sub(r"(?s)(<!-- table -->\n).*(\n<!-- end -->)", lambda found: found[1] + table + found[2], page)
-    PAGE.write_text(page, encoding="utf-8")
-    print(table)
+    RESULTS.write_text(
+        json.dumps({"timm": timm.__version__, "rows": rows}, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,20 @@ def names_of(package, *modules):
     return markdown(["", "what it does"], [[f"`{name}`", make_reference.summary(thing)] for name, thing in chosen])
 
 
+def backbones():
+    """Networks of timm, split and run by ``make_backbone_table.py``."""
+    found = read("backbones")
+    works, standard = (
+        sum(test(row) for row in found["rows"]) for test in (lambda r: r[2] != "", lambda r: r[1] == "288×144")
+    )
+    summary = f"Of {len(found['rows'])} networks {works} split, {standard} of them with images of 288×144"
+    summary += f" (timm {found['timm']})."
+    head = ["Network", "Image size", "c at the cut", "d, last map", "Last stride", "Own parameters per modality"]
+    return f"{summary}\n\n{markdown(head, found['rows'])}"
+
+
 TABLES = {
+    "backbones": backbones,
     "losses": lambda: names_of("vireid.losses"),
     "augmentations": lambda: names_of("vireid.data", ".transforms", ".mixing"),
     "main-job": main_job,
