@@ -11,12 +11,18 @@ from torch import nn
 from tests.bad_input import case, choice, flag, integer, number, parameters, problems, size, tensor
 from vireid import MUN, TwoStreamEmbedder, create_backbone, models
 from vireid.models import (
+    DEEN,
+    AggregatedStage,
     AuxiliaryBatchNorm,
     AuxiliaryBranch,
     AuxiliaryGenerator,
     BNNeck,
+    ChannelAggregation,
     CrossModalityLearner,
+    DiverseEmbeddingExpansion,
     DualBNNeck,
+    ExpandedNeck,
+    ExpandedPooling,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
     IntraModalityLearner,
@@ -28,12 +34,14 @@ from vireid.models import (
     MutualMeanClassifiers,
     NonLocalBlock,
     PrototypePartPooling,
+    SpatialAggregation,
     SyncreticModality,
     TwoStreamBackbone,
     TwoStreamBaseline,
     XModality,
     check_export,
     create_agw,
+    create_deen,
     create_mpanet,
     create_pmt,
     create_saai,
@@ -128,6 +136,7 @@ embedder = TwoStreamEmbedder(backbone).eval()
 model = MUN(5, embedder)
 baseline = TwoStreamBaseline(5, embedder)
 mpanet = create_mpanet(5, backbone)
+deen = create_deen(5, "test_resnet", **SIZE)
 intermediate = IntermediateModalityNetwork(5, embedder, maker="mixed")
 maps = {name: torch.rand(4, 8, 6, 6) for name in ("visible_map", "infrared_map")}
 images = {name: torch.rand(4, 3, 64, 32) for name in ("visible", "infrared")}
@@ -336,6 +345,8 @@ CASES = {
         last_module=["layer9", "", "layer1", "fc", 3, b"layer2", ["layer2"]],
         patch_stride=[value for value in integer(least=1) if value is not None] + [12],  # of a vision transformer
         class_token=[*flag(), True],
+        aggregated_stages=integer(least=0, most=3),
+        expansion_branches=integer(least=0),
         timm_options=[3, "drop", [], object(), {"drop": 0.1}, {3: 1}, {"img_size": 96}, {"drop_rate": object()}],
     ),
     "TwoStreamEmbedder": case(
@@ -518,6 +529,79 @@ CASES = {
     "create_saai, of a name": case(
         create_saai, {"num_identities": 5, "backbone": "test_resnet", **SIZE}, style_gates=integer(least=0, most=4)
     ),
+    "AggregatedStage": case(
+        AggregatedStage,
+        {"stage": nn.Identity(), "low_channels": 8, "channels": 8},
+        stage=[None, *NO_MODULE],
+        low_channels=integer(least=1),
+        channels=integer(least=1),
+        stride=integer(least=1),
+    ),
+    "AggregatedStage.forward": case(AggregatedStage(nn.Conv2d(8, 8, 1), 8, 8), {}, low_map=NO_MAP),
+    "ChannelAggregation": case(
+        ChannelAggregation,
+        {"low_channels": 8, "channels": 8},
+        low_channels=integer(least=1),
+        channels=integer(least=1),
+        stride=integer(least=1),
+    ),
+    "ChannelAggregation.forward": case(
+        ChannelAggregation(8, 8),
+        {"feature_map": maps["visible_map"], "low_map": maps["visible_map"]},
+        feature_map=NO_MAP,
+        low_map=[*NO_MAP, torch.rand(3, 8, 6, 6), torch.rand(4, 8, 5, 6)],
+    ),
+    "SpatialAggregation": case(
+        SpatialAggregation,
+        {"low_channels": 8, "channels": 8},
+        low_channels=integer(least=1),
+        channels=integer(least=1),
+    ),
+    "SpatialAggregation.forward": case(
+        SpatialAggregation(8, 8),
+        {"feature_map": maps["visible_map"], "low_map": maps["visible_map"]},
+        feature_map=NO_MAP,
+        low_map=[*NO_MAP, torch.rand(3, 8, 6, 6)],
+    ),
+    "DiverseEmbeddingExpansion": case(
+        DiverseEmbeddingExpansion,
+        {"channels": 8},
+        channels=integer(least=1),
+        branches=integer(least=1),
+        dilations=[None, 3, "123", (), (0,), (1, 2.5), (True,), {}, object()],
+        dropout=number(least=0, below=1),
+    ),
+    "DiverseEmbeddingExpansion.forward": case(DiverseEmbeddingExpansion(8), {}, feature_map=NO_MAP),
+    "ExpandedPooling": case(ExpandedPooling, {"channels": 8}, channels=integer(least=1), copies=integer(least=1)),
+    "ExpandedPooling.forward": case(
+        ExpandedPooling(8), {}, feature_map=tensor(torch.rand(6, 8), torch.rand(6, 7, 6, 6), torch.rand(4, 8, 6, 6))
+    ),
+    "ExpandedNeck": case(ExpandedNeck, {}, channels=integer(least=1)),
+    "ExpandedNeck.forward": case(
+        ExpandedNeck(8),
+        {},
+        embeddings=tensor(torch.rand(24), torch.rand(4, 12), torch.rand(4, 0), torch.ones(4, 24).int()),
+    ),
+    "DEEN": case(
+        DEEN,
+        {"num_identities": 5, "embedder": deen.embedder},
+        num_identities=integer(least=1),
+        embedder=[None, 3, [], {}, object(), backbone, embedder],
+        generator=["input", *NO_MODULE],
+    ),
+    "DEEN.forward": case(deen, images, visible=NO_FITTING_IMAGES, infrared=NO_FITTING_IMAGES),
+    "DEEN.embed": case(deen.embed, embed, images=NO_FITTING_IMAGES, modality=choice("infared"), feature=choice("pool")),
+    "create_deen": case(
+        create_deen,
+        {"num_identities": 5, "backbone": "test_resnet", **SIZE},
+        num_identities=integer(least=1),
+        backbone=[None, 3, [], {}, object(), "", "resnet5O"],
+        pretrained=flag(),
+        image_size=size(),
+        branches=integer(least=1),
+        aggregated_stages=integer(least=0, most=3),
+        generator=["input", *NO_MODULE],
+    ),
     "create_pmt": case(
         create_pmt,
         {"num_identities": 5, "backbone": "test_vit", **SIZE},
@@ -536,6 +620,7 @@ EXCEPTIONS = {
     "ExportReport",
     "ExportedEmbedder",
     "ParityReport",  # which export, load_exported and check_export make
+    "DEENOutput",
     "MPANetOutput",
     "MUNOutput",
     "MutualMeanLogits",  # tuples, which networks fill

@@ -7,11 +7,16 @@ from torch import nn
 from tests.fake_cuda import run_on_fake_cuda
 from vireid import MUN, TwoStreamEmbedder, create_backbone, models
 from vireid.models import (
+    AggregatedStage,
     AuxiliaryBatchNorm,
     AuxiliaryGenerator,
     BNNeck,
+    ChannelAggregation,
     CrossModalityLearner,
+    DiverseEmbeddingExpansion,
     DualBNNeck,
+    ExpandedNeck,
+    ExpandedPooling,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
     IntraModalityLearner,
@@ -22,10 +27,12 @@ from vireid.models import (
     MutualMeanClassifiers,
     NonLocalBlock,
     PrototypePartPooling,
+    SpatialAggregation,
     SyncreticModality,
     TwoStreamBaseline,
     XModality,
     create_agw,
+    create_deen,
     create_mpanet,
     create_pmt,
     create_saai,
@@ -86,6 +93,13 @@ MODULES = {
     "MutualMeanClassifiers": (lambda: MutualMeanClassifiers(8, 5), MAPS[..., 0, 0]),
     "MPANet": (lambda: create_mpanet(5, "test_resnet", generator="random", **SIZE), IMAGES),
     "create_saai": (lambda: create_saai(5, "test_resnet", **SIZE), IMAGES),
+    "AggregatedStage": (lambda: AggregatedStage(nn.Conv2d(8, 6, 1), 8, 6), MAPS[:1]),
+    "ChannelAggregation": (lambda: ChannelAggregation(8, 8), MAPS),
+    "SpatialAggregation": (lambda: SpatialAggregation(8, 8), MAPS),
+    "DiverseEmbeddingExpansion": (lambda: DiverseEmbeddingExpansion(8), MAPS[:1]),
+    "ExpandedPooling": (lambda: ExpandedPooling(8, 2), MAPS[:1]),
+    "ExpandedNeck": (lambda: ExpandedNeck(4), MAPS[:1, :, :, 0, 0]),
+    "DEEN": (lambda: create_deen(5, "test_resnet", generator="random", **SIZE), IMAGES),
     "create_pmt": (lambda: create_pmt(5, "test_vit", **SIZE), IMAGES),
 }
 

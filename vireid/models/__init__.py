@@ -1,5 +1,6 @@
 """Networks: the modules of MUN, its assembly, and two-stream backbones."""
 
+from vireid.models.aggregation import AggregatedStage, ChannelAggregation, SpatialAggregation
 from vireid.models.agw import create_agw
 from vireid.models.alleviation import ModalityAlleviation
 from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
@@ -8,7 +9,9 @@ from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.baseline import BaselineOutput, TwoStreamBaseline
 from vireid.models.batchnorm import AuxiliaryBatchNorm
 from vireid.models.checkpoints import load_training_state, lock_folder, save_training_state
+from vireid.models.deen import DEEN, DEENOutput, create_deen
 from vireid.models.embedder import TwoStreamEmbedder
+from vireid.models.expansion import DiverseEmbeddingExpansion, ExpandedNeck, ExpandedPooling
 from vireid.models.export import ExportedEmbedder, ExportReport, ParityReport, check_export, export, load_exported
 from vireid.models.head import BNNeck, DualBNNeck, GeneralizedMeanPool
 from vireid.models.intermediate import (
@@ -26,14 +29,21 @@ from vireid.models.pmt import create_pmt
 from vireid.models.saai import create_saai
 
 __all__ = [
+    "DEEN",
     "MUN",
+    "AggregatedStage",
     "AuxiliaryBatchNorm",
     "AuxiliaryBranch",
     "AuxiliaryGenerator",
     "BNNeck",
     "BaselineOutput",
+    "ChannelAggregation",
     "CrossModalityLearner",
+    "DEENOutput",
+    "DiverseEmbeddingExpansion",
     "DualBNNeck",
+    "ExpandedNeck",
+    "ExpandedPooling",
     "ExportReport",
     "ExportedEmbedder",
     "GeneralizedMeanPool",
@@ -51,6 +61,7 @@ __all__ = [
     "NonLocalBlock",
     "ParityReport",
     "PrototypePartPooling",
+    "SpatialAggregation",
     "SyncreticModality",
     "TwoStreamBackbone",
     "TwoStreamBaseline",
@@ -59,6 +70,7 @@ __all__ = [
     "check_export",
     "create_agw",
     "create_backbone",
+    "create_deen",
     "create_mpanet",
     "create_pmt",
     "create_saai",

@@ -31,7 +31,9 @@ from torch import Tensor, nn
 
 from vireid._checks import check_choice, check_flags, check_image_batch, check_integer, check_size, check_type, require
 from vireid.modality import Modality
+from vireid.models.aggregation import AggregatedStage
 from vireid.models.alleviation import ModalityAlleviation
+from vireid.models.expansion import DiverseEmbeddingExpansion
 from vireid.models.non_local import NonLocalBlock
 
 
@@ -55,7 +57,7 @@ class TwoStreamBackbone(nn.Module):
             them; None without weights.
 
     Shape:
-        b 3 H W, b 3 H W -> b d h w, b d h w.
+        b 3 H W, b 3 H W -> b d h w, b d h w; n · b maps each with an expansion to n versions.
 
     Raises:
         TypeError: if a half is not a module, or a number of channels is not an integer.
@@ -101,7 +103,8 @@ class TwoStreamBackbone(nn.Module):
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """Run each modality through its own stages, then both as one batch through the shared stages."""
         maps = self.first_maps(visible, infrared)
-        visible_map, infrared_map = self.shared_stages(torch.cat(maps)).split([len(visible), len(infrared)])
+        last_maps = self.shared_stages(torch.cat(maps)).unflatten(0, (-1, len(visible) + len(infrared)))  # n b c h w
+        visible_map, infrared_map = (part.flatten(0, 1) for part in last_maps.split([len(visible), len(infrared)], 1))
         return visible_map, infrared_map
 
     def first_maps(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +147,8 @@ def create_backbone(
     last_module: str | None = None,
     patch_stride: int | None = None,
     class_token: bool = False,
+    aggregated_stages: int = 0,
+    expansion_branches: int = 0,
     timm_options: Mapping[str, Any] | None = None,
 ) -> TwoStreamBackbone:
     """Create a two-stream backbone from a timm network.
@@ -175,6 +180,9 @@ def create_backbone(
             overlap, as PMT's 12 of 16 pixels. Its position embeddings are resized bilinearly.
         class_token: Whether the last map is the class token of a plain vision transformer alone, b d 1 1, in place of
             its patches. ``nn.Flatten()`` is the pooling for it.
+        aggregated_stages: Number of first stages that are made an :class:`AggregatedStage`; 3 in DEEN.
+        expansion_branches: Number of branches of a :class:`DiverseEmbeddingExpansion` before the last stage, whose maps
+            are then so many times more; 2 in DEEN.
         timm_options: Further arguments of ``timm.create_model``, such as ``{"drop_path_rate": 0.1}``, as JSON holds
             them.
 
@@ -200,18 +208,19 @@ def create_backbone(
     size = check_size("image_size", image_size, least=(16, 16))
     require(max(size) <= 1024, "image_size", "be at most 1024 pixels high and wide", size)
     behind = _check_non_local(non_local)
-    gates = check_integer("style_gates", style_gates, least=0)
+    parts = {  # of a method
+        "style_gates": style_gates,
+        "aggregated_stages": aggregated_stages,
+        "expansion_branches": expansion_branches,
+    }
+    parts = {argument: check_integer(argument, number, least=0) for argument, number in parts.items()}
     check_flags(single_stream=single_stream)
     check_type("last_module", last_module, (str, type(None)), "be a name")
-    if patch_stride is not None:
-        patch_stride = check_integer("patch_stride", patch_stride, least=1)
-    check_flags(class_token=class_token)
     _check_transformer(name, patch_stride, class_token)
     options = _check_options(name, timm_options)
     state = _find_weights(name, pretrained, checkpoint)
-    fitted = size if patch_stride is None else None
-    network = _create_network(name, fitted, last_stride, pretrained, state, options=options)
-    if patch_stride is not None:
+    network = _create_network(name, None if patch_stride else size, last_stride, pretrained, state, options=options)
+    if patch_stride:
         _set_patch_stride(network, size, patch_stride)
     image = torch.linspace(-2, 2, 3 * size[0] * size[1]).view(1, 3, *size)
     with torch.no_grad():
@@ -223,8 +232,10 @@ def create_backbone(
         _insert_non_local(name, network, behind, image)
         if last_module is not None:
             last_map = _end_at(name, network, last_module, image)
-        if gates:
-            _insert_style_gates(name, network, gates, last_module, image)
+        if any(parts.values()):
+            _insert_style_gates(name, network, parts["style_gates"], last_module, image)
+            _insert_aggregation(name, network, parts["aggregated_stages"], image)
+            _insert_expansion(name, network, parts["expansion_branches"], stages, image)
             last_map = _run(name, network, image) if last_module is None else _end_at(name, network, last_module, image)
         first, shared, cut_map, last_map = _split(name, network, stages, image, last_map, last_module=last_module)
         if zero_padding:
@@ -240,10 +251,10 @@ def create_backbone(
         "last_stride": stride,
         "image_size": list(size),
         "non_local": {str(stage): number for stage, number in behind.items()},  # the keys of JSON are strings
-        "style_gates": gates,
+        **parts,
         "single_stream": single_stream,
         "last_module": last_module,
-        "patch_stride": patch_stride,
+        "patch_stride": patch_stride and int(patch_stride),
         "class_token": class_token,
         "timm_options": options,
     }
@@ -341,6 +352,9 @@ def _find_weights(name: str, pretrained: bool, checkpoint: Any) -> dict[str, Ten
         rule = f"hold the weights of {name}, not be damaged or hold more than tensors"
         raise ValueError(f"checkpoint must {rule}, got {path!r}.") from error
     require(finite, "checkpoint", "hold finite weights", path)
+    foreign = not any(name.startswith("backbone.shared_stages.") for name in state)
+    remedy = "It is of save_pretrained: TwoStreamEmbedder.from_pretrained(folder) loads it."
+    require(foreign, "checkpoint", f"hold the weights of {name}, as timm names them", path, remedy)
     return state
 
 
@@ -428,6 +442,9 @@ def _check_options(name: str, options: Mapping[str, Any] | None) -> dict[str, An
 
 def _check_transformer(name: str, patch_stride: int | None, class_token: bool) -> None:
     """Require what the options for plain vision transformers need of the network."""
+    check_flags(class_token=class_token)
+    if patch_stride is not None:
+        check_integer("patch_stride", patch_stride, least=1)
     if patch_stride is None and not class_token:
         return
     with torch.device("meta"):
@@ -582,12 +599,49 @@ def _insert_non_local(name: str, network: Any, behind: dict[int, int], image: Te
 
 def _insert_style_gates(name: str, network: Any, gates: int, last_module: str | None, image: Tensor) -> None:
     """Add a style gate behind each of the last stages that are kept."""
+    if not gates:
+        return
     ends = _stage_ends(network)
     if last_module is not None:
         ends = [end for end in ends if end in {*_steps_before(network, last_module), last_module}]
     require(gates <= len(ends), "style_gates", f"be at most {len(ends)}, the stages of {name}", gates)
     misfit = _insert_behind(name, network, ends[-gates:], image, ModalityAlleviation)
     require(misfit is None, "style_gates", f"be 0 for {name}, whose stages do not return maps", gates)
+
+
+def _insert_aggregation(name: str, network: Any, number: int, image: Tensor) -> None:
+    """Aggregate the outputs of the first stages with their inputs."""
+    ends = _stage_ends(network)
+    rule = f"be at most {len(ends) - 1}, the stages of {name} before the last"
+    require(number == 0 or number < len(ends), "aggregated_stages", rule, number)
+    maps: dict[nn.Module, tuple[Any, Any]] = {}
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        maps[module] = (inputs[0], output)
+
+    hooks = [network.get_submodule(end).register_forward_hook(keep) for end in ends[:number]]
+    _run(name, network, image)
+    for hook in hooks:
+        hook.remove()
+    for end in ends[:number]:
+        stage = network.get_submodule(end)
+        low_map, feature_map = maps[stage]
+        fits = all(isinstance(x, Tensor) and x.ndim == 4 and not _is_channels_last(x, image) for x in maps[stage])
+        require(fits, "aggregated_stages", f"be 0 for {name}, whose stages are not of maps b c h w", number)
+        stride = -(-low_map.shape[2] // feature_map.shape[2])
+        _replace(network, end, AggregatedStage(stage, low_map.shape[1], feature_map.shape[1], stride=stride).eval())
+
+
+def _insert_expansion(name: str, network: Any, branches: int, own: int, image: Tensor) -> None:
+    """Add further versions of each map before the last stage."""
+    if not branches:
+        return
+    ends = _stage_ends(network)
+    shared = own < len(ends) - 1  # the cut is before the expansion
+    rule = f"be 0 for {name} with {own} modality-specific stages: it is after the cut and before the last stage"
+    require(shared, "expansion_branches", rule, branches)
+    misfit = _insert_behind(name, network, [ends[-2]], image, partial(DiverseEmbeddingExpansion, branches=branches))
+    require(misfit is None, "expansion_branches", f"be 0 for {name}, whose stages do not return maps", branches)
 
 
 def _insert_behind(

@@ -35,6 +35,7 @@ from vireid._checks import (
 from vireid._files import load_json, load_tensors, save_json, save_tensors, write_file
 from vireid.modality import Modality
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
+from vireid.models.expansion import ExpandedNeck, ExpandedPooling, normalize_versions
 from vireid.models.head import BNNeck, DualBNNeck, GeneralizedMeanPool
 from vireid.models.parts import MaskPartPooling, PrototypePartPooling
 
@@ -54,7 +55,8 @@ class TwoStreamEmbedder(nn.Module):
     Args:
         backbone: Two-stream backbone, from :func:`create_backbone` or with halves of your own.
         pool: Module from the last feature map, b c h w, to embeddings, b d; GeM pooling by default. One whose
-            embeddings have another width than the map, such as :class:`MaskPartPooling`, has it as ``out_channels``.
+            embeddings have another width than the map, such as :class:`MaskPartPooling`, has it as ``out_channels``;
+            one that puts ``copies`` versions of an image side by side, :class:`ExpandedPooling`, has their number.
         neck: Module from pooled to normalised embeddings, b d; a :class:`BNNeck` by default (A15 in the paper notes).
             ``nn.Identity()`` is none; a :class:`DualBNNeck` has one for each modality.
         preprocessing: Mapping of the ``size`` (height, width), ``mean`` and ``std`` of the images. By default the image
@@ -118,7 +120,8 @@ class TwoStreamEmbedder(nn.Module):
         self.check_images("images", images)
         check_choice("feature", feature, ("bn", "pooled"))
         pooled = self.pool(self.backbone.shared_stages(self.backbone.first_stages(images, modality)))
-        return nn.functional.normalize(self.neck_of(modality)(pooled) if feature == "bn" else pooled)
+        embeddings = self.neck_of(modality)(pooled) if feature == "bn" else pooled
+        return normalize_versions(embeddings, getattr(self.pool, "copies", 1))
 
     def neck_of(self, modality: Modality | str) -> nn.Module:
         """Return the neck of a modality: its own one of a :class:`DualBNNeck`, or the only one.
@@ -383,8 +386,10 @@ def _describe(part: nn.Module) -> dict[str, Any] | str | None:
         parts, channels = part.prototypes.shape
         size = [*part.positions.shape[1:]]
         return {"type": "prototype parts", "channels": channels, "size": size, "parts": parts}
-    names: dict[type, str] = {BNNeck: "bn", DualBNNeck: "dual bn", nn.Identity: "none", nn.Flatten: "flatten"}
-    return names.get(type(part))
+    if type(part) is ExpandedPooling:
+        return {"type": "expanded", "channels": part.channels, "copies": part.copies}
+    names: dict[type, str] = {BNNeck: "bn", DualBNNeck: "dual bn", ExpandedNeck: "expanded bn", nn.Identity: "none"}
+    return {**names, nn.Flatten: "flatten"}.get(type(part))
 
 
 def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> dict[str, Any]:
@@ -405,16 +410,19 @@ def _build(config: Mapping[str, Any], own: Mapping[str, nn.Module | None]) -> di
             "gem": GeneralizedMeanPool,
             "mask parts": MaskPartPooling,
             "prototype parts": PrototypePartPooling,
+            "expanded": ExpandedPooling,
         }
         kind = arguments.pop("type", "gem")
         check_choice(f"{CONFIG}['pool']['type']", kind, pools)
         parts["pool"] = pools[kind](**arguments)
     if own["neck"] is None:
-        check_choice(f"{CONFIG}['neck']", config["neck"], ("bn", "none", "dual bn"))
+        check_choice(f"{CONFIG}['neck']", config["neck"], ("bn", "none", "dual bn", "expanded bn"))
         if config["neck"] == "none":
             parts["neck"] = nn.Identity()
         elif config["neck"] == "dual bn":
             parts["neck"] = DualBNNeck(_find_width(parts["pool"], parts["backbone"]))
+        elif config["neck"] == "expanded bn":
+            parts["neck"] = ExpandedNeck(_find_width(parts["pool"], parts["backbone"]) // parts["pool"].copies)
     return parts
 
 

@@ -39,6 +39,7 @@ from vireid._checks import (
 from vireid._files import CHECKSUM, UNSEALED, check_file, digest_weights, write_file
 from vireid.modality import Modality
 from vireid.models.embedder import TwoStreamEmbedder
+from vireid.models.expansion import normalize_versions
 
 Precision = Literal["float32", "float16", "int8"]
 
@@ -361,6 +362,7 @@ class _Deployed(nn.Module):
         backbone = parts.backbone
         own = backbone.visible_stages if modality is Modality.VISIBLE else backbone.infrared_stages
         self.stages = nn.Sequential(own, backbone.shared_stages).to(dtype)
+        self.copies = getattr(parts.pool, "copies", 1)
         self.pool, self.neck = parts.pool, parts.neck_of(modality)  # in float32: the powers of GeM exceed float16
         self.dtype = dtype
         mean, std = (
@@ -373,7 +375,7 @@ class _Deployed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         normalised = images.float() * self.factor + self.offset
         pooled = self.pool(self.stages(normalised.to(self.dtype)).float())
-        return normalize(self.neck(pooled))
+        return normalize_versions(self.neck(pooled), self.copies)
 
 
 def _example(size: tuple[int, int], number: int) -> Tensor:
