@@ -37,7 +37,8 @@ def home(package, name):
     """Name the module that defines a name of a package."""
     thing = getattr(package, name)
     if inspect.isclass(thing) or inspect.isfunction(thing):
-        return thing.__module__
+        private = thing.__module__.rpartition(".")[2].startswith("_")
+        return package.__name__ if private else thing.__module__
     return next(m.__name__ for m in vars(package).values() if inspect.ismodule(m) and name in vars(m))
 
 

@@ -1,6 +1,6 @@
 """The Python blocks of every page run in their order, and its tables are those of the results kept beside it."""
 
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
@@ -104,11 +104,18 @@ def test_tables_are_those_of_their_results():
 def test_a_number_that_is_typed_by_hand_is_found(monkeypatch):
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     changed = readme.replace("| trained, all search | 4", "| trained, all search | 5")
-    spec = importlib.util.spec_from_file_location("make_tables", DOCS / "make_tables.py")
-    module = importlib.util.module_from_spec(spec)
     monkeypatch.syspath_prepend(DOCS)
-    spec.loader.exec_module(module)
-    assert module.render(changed) == readme != changed
+    assert importlib.import_module("make_tables").render(changed) == readme != changed
+
+
+def test_the_reference_has_every_public_name_once(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    reference = importlib.import_module("make_reference")
+    listed = [path for _title, _module, paths in reference.pages() for path in paths]
+    public = {f"vireid.{p}.{n}" for p in reference.PACKAGES for n in importlib.import_module(f"vireid.{p}").__all__}
+    assert len(listed) == len(set(listed))
+    assert public <= set(listed)
+    assert {"vireid.modality.Modality", "vireid.distances.pairwise_distances", "vireid.phases.Phases"} <= set(listed)
 
 
 def test_few_blocks_are_not_run():
