@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from vireid import TwoStreamEmbedder, create_backbone, set_epoch
+from vireid.data import create_test_transform
 from vireid.losses import AuxiliaryModalityLoss, MPANetLoss, MutualLearningLoss
 from vireid.models import (
     BNNeck,
@@ -16,6 +17,8 @@ from vireid.models import (
     PrototypePartPooling,
     create_mpanet,
     create_saai,
+    export,
+    load_exported,
 )
 
 SIZE = {"image_size": (64, 32)}
@@ -155,6 +158,17 @@ def test_the_embedder_is_saved_and_loaded(name, images, tmp_path):
         torch.testing.assert_close(loaded.embed(images[0], modality), expected, rtol=0, atol=0)
     backbone = loaded.backbone
     assert backbone.visible_stages is backbone.infrared_stages
+
+
+def test_exported_files_have_the_neck_of_their_modality(images, tmp_path):
+    model = make("saai")
+    model(images[0], images[1] + 1)
+    embedder, pixels = model.eval().embedder, torch.randint(256, (3, 3, 64, 32), dtype=torch.uint8)
+    values = create_test_transform(**embedder.preprocessing)(pixels)
+    for modality in ("visible", "infrared"):
+        report = export(embedder, modality, tmp_path / f"{modality}.pt2")
+        found = load_exported(report.path, trusted=True).embed(pixels, modality)
+        torch.testing.assert_close(found, embedder.embed(values, modality).detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MAKERS)
