@@ -127,6 +127,15 @@ def learned_parts(name):
     return create
 
 
+def deen(num_identities, backbone, *, pretrained=False, image_size, generator=None):
+    """The network of DEEN: AGW's stems, three aggregated stages, and an expansion to three versions of each image."""
+    parts = {"modality_specific_stages": 0, "aggregated_stages": 3, "expansion_branches": 2}
+    backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **parts)
+    pool = vireid.models.ExpandedPooling(backbone.out_channels, 3)
+    neck = vireid.models.ExpandedNeck(backbone.out_channels)
+    return vireid.models.DEEN(num_identities, vireid.TwoStreamEmbedder(backbone, pool, neck), generator=generator)
+
+
 def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
     """Eq. 17 with the weights γ, θ, σ and that of L_id^a; `alignment` are the switches of L_ma."""
 
@@ -208,6 +217,11 @@ def saai_loss():
     )
 
 
+def deen_loss():
+    """The losses of DEEN."""
+    return vireid.losses.DEENLoss()
+
+
 def pmt_first_loss():
     """The losses of PMT's first phase, on gray visible images."""
     return vireid.losses.PMTLoss(within_modalities=True, enhancement_weight=0, center_weight=0)
@@ -266,6 +280,7 @@ METHODS = {
     ),
     "mpanet": Method(learned_parts("mpanet"), mpanet_loss, "mpanet", needs_pairs=False, needs_sizes=False),
     "saai": Method(learned_parts("saai"), saai_loss, "saai", needs_pairs=False, needs_sizes=False),
+    "deen": Method(deen, deen_loss, "deen", needs_pairs=False, needs_sizes=False),
     "zero-padding": Method(
         baseline(stages="zero-padding", shared_classifier=True),
         identity_loss,
@@ -322,8 +337,7 @@ def parse_arguments(description, arguments=None):
     add("--lr", type=at_least(0, float), help="learning rate of AdamW after the warm-up")
     add("--backbone-lr-factor", type=at_least(0, float), help="factor on the backbone's rate")
     add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
-    tenths = "epochs at which the rate falls to a tenth; none: it falls along a cosine, to a hundredth"
-    add("--decay-at", type=at_least(0), nargs="*", help=tenths)
+    add("--decay-at", type=at_least(0), nargs="*", help="epochs at which the rate falls to a tenth; none: by a cosine")
     add("--weight-decay", type=at_least(0, float), help="of AdamW")
     add("--second-phase", type=at_least(0), help="epoch at which pmt changes over (after a quarter of the epochs)")
     add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last epoch is always evaluated")

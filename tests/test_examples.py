@@ -486,7 +486,7 @@ def parsed(*arguments):
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (
             ["--recipe", "caj"],
-            "--recipe must be one of mun, agw, rle, pmt, pmt-gray, deen for mun, which needs pairs: caj",
+            "--recipe must be one of mun, agw, rle, pmt, pmt-gray, deen, mpanet, saai for mun, which needs",
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
@@ -494,6 +494,7 @@ def parsed(*arguments):
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
         (["--dataset", "table"], "--root must be given for --dataset table."),
         (["--dataset", "table", "--root", "x", "--pattern", "."], "--pattern must be left out for --dataset table."),
+        (["--second-phase", "2"], "--second-phase must be left out for mun, which has one phase."),
         (["--test-share", "0.5"], "--test-share must be left out for --dataset sysu."),
         (["--tracker", "mlflow"], "mlflow must be installed for this: pip install 'vireid[train]'."),
     ],
@@ -572,6 +573,30 @@ def test_learning_rates():
     assert [rates(i) for i in (20, 50, 79)] == pytest.approx(expected)
 
 
+def test_pmt_has_two_phases():
+    args = parsed("--method", "pmt", "--epochs", 8)
+    assert args.second_phase == 2  # a quarter of the epochs, as 6 of 24
+    method = module().choose_method(args)
+    network = method.network(4, "test_vit", image_size=(64, 32))
+    loss = method.create_loss(network.embedding_dim, batch_size=4, iterations=16)
+    visible, infrared = module().create_transforms(args, network.preprocessing)
+    image, images = (255 * torch.rand(3, 64, 32)).byte(), torch.rand(2, 4, 3, 64, 32)
+    for epoch, terms in ((1, 2), (2, 4)):
+        vireid.set_epoch(epoch, visible, infrared, loss)
+        assert len(loss(network(*images), torch.tensor([0, 0, 3, 3])).terms) == terms
+        colours = visible(image) * torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+        colours = colours + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+        gray = ((colours - colours[:1]).abs().amax(0) < 1e-3).float().mean()  # all but what is erased
+        assert (gray > 0.5) == (epoch == 1)
+    fast = {name for name, _ in network.named_parameters() if not method.is_slow(name)}
+    names = {"visible_stages.stem.pos_embed", "visible_stages.stem.cls_token", "shared_stages.prefix"}
+    names |= {"shared_stages.norm.weight", "shared_stages.norm.bias"}
+    others = {"embedder.neck.weight", "embedder.neck.bias", "visible_classifier.weight"}
+    assert fast == {f"embedder.backbone.{name}" for name in names} | others
+    overridden = module().create_transforms(parsed("--method", "pmt", "--recipe", "agw"), network.preprocessing)
+    assert not isinstance(overridden[0], vireid.Phases)
+
+
 def methods():
     return module().METHODS
 
@@ -626,6 +651,8 @@ TERMS = {
     "agw": {"identity", "triplet"},
     "agw+aux": {"identity", "triplet", "identity_consistency"},
     "caj": {"identity", "triplet"},
+    "pmt": {"identity", "triplet", "enhancement", "center"},
+    "deen": {"identity", "triplet", "pair_mining", "orthogonality"},
     "zero-padding": {"identity"},
     "mpanet": {"identity", "modality_identity", "center_cluster", "separation", "mutual"},
     "saai": {"identity", "modality_identity", "center_cluster", "separation", "mutual"},
