@@ -1,0 +1,237 @@
+"""Write the tables and the picture of ``docs/does-it-help.md``, and README's, from ``docs/evidence/runs.json``.
+
+python docs/make_evidence.py                   # writes them
+python docs/make_evidence.py --add runs/module # also takes up the runs of ablation.py in a folder
+python docs/make_evidence.py --check           # fails where the page and the runs differ
+
+A table stands between ``<!-- evidence NAME -->`` and ``<!-- end -->``; no number in it is typed by hand.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+
+DOCS = Path(__file__).parent
+PAGES = [DOCS / "does-it-help.md", DOCS.parent / "README.md"]
+RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-help.png"
+MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+KEYS = ("rank-1", "mAP")
+BASELINES = {  # the baseline and the same with MUN's module
+    "two classifiers (B)": ("b", "b+aux+idc+ia"),
+    "one classifier": ("b-one-classifier", "mun-one-classifier"),
+    "AGW": ("agw", "agw --auxiliary inputs"),
+    "AGW + J (CAJ)": ("agw+j", "agw+j --auxiliary inputs"),
+    "MMD-ReID": ("mmd-reid", "mmd-reid --auxiliary inputs"),
+}
+QUANTILES = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}  # Student's t, 95 %
+
+
+def read_runs():
+    """Read the record of every run."""
+    return json.loads(RUNS.read_text(encoding="utf-8"))
+
+
+def select(runs, data, method, *, trunk="short", iterations=None):
+    """Return the results by seed, each a mapping from iterations to percentages, of the longest runs of a method."""
+    fitting = [run for run in runs if (run["data"], run["method"], run["trunk"]) == (data, method, trunk)]
+    length = iterations or max((run["iterations"] for run in fitting), default=0)
+    return {run["seed"]: run["results"] for run in fitting if run["iterations"] == length}
+
+
+def difference(values):
+    """Mean of paired differences with its 95 % interval."""
+    mean = f"{fmean(values):+.2f}"
+    if len(values) < 2:
+        return mean
+    reach = QUANTILES[len(values) - 1] * stdev(values) / len(values) ** 0.5
+    return f"{mean} ({fmean(values) - reach:+.2f} to {fmean(values) + reach:+.2f})"
+
+
+def last(results):
+    """Return the results after the last iteration."""
+    return results[max(results, key=int)]
+
+
+def markdown(head, rows):
+    """Format a table."""
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def summary(runs):
+    """The claims in short."""
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in claims(runs).splitlines()]
+    kept = [
+        head.index(name)
+        for name in ("", "seeds", "rank-1 (%)", "with the module: rank-1 (%)", "paired difference, rank-1")
+    ]
+    return markdown([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def claims(runs):
+    """The baselines with and without the module on the people of the report."""
+    head = ["", "seeds", *(f"{key} (%)" for key in KEYS), *(f"with the module: {key} (%)" for key in KEYS)]
+    rows = []
+    for title, methods in BASELINES.items():
+        plain, module = (select(runs, "report", method, iterations=750) for method in methods)
+        seeds = sorted(plain.keys() & module.keys())
+        if not seeds:
+            continue
+        cells = [title, ", ".join(map(str, seeds))]
+        for results in (plain, module):
+            cells += [f"{fmean(last(results[seed])[key] for seed in seeds):.2f}" for key in KEYS]
+        cells += [difference([last(module[s])[key] - last(plain[s])[key] for s in seeds]) for key in KEYS]
+        rows.append(cells)
+    return markdown([*head, *(f"paired difference, {key}" for key in KEYS)], rows)
+
+
+def curve(runs):
+    """B with and without the module by iterations, on the people of the selection."""
+    plain, module = (
+        select(runs, "selection", method, iterations=1000)[0] for method in BASELINES["two classifiers (B)"]
+    )
+    rows = [
+        [i, *(f"{results[i][key]:.2f}" for key in KEYS for results in (plain, module))]
+        + [f"{module[i][key] - plain[i][key]:+.2f}" for key in KEYS]
+        for i in sorted(plain.keys() & module.keys(), key=int)
+    ]
+    names = [f"{key} of {name}" for key in KEYS for name in ("B", "B + module")]
+    return markdown(["iterations", *names, *(f"difference, {key}" for key in KEYS)], rows)
+
+
+def variants(runs):
+    """Starts of the generator and forms of L_ma on the people of the selection, over B of the same length."""
+    rows = []
+    for trunk, length in (("whole", 375), ("short", 375), ("short", 500)):
+        chosen = [run for run in runs if (run["data"], run["trunk"], run["iterations"]) == ("selection", trunk, length)]
+        chosen = [run for run in chosen if run["tool"] == "runx.py"]
+        plain = [run for run in runs if (run["data"], run["trunk"], run["method"]) == ("selection", trunk, "b")]
+        plain = {
+            key: next(run["results"][str(length)][key] for run in plain if str(length) in run["results"])
+            for key in KEYS
+        }
+        for run in chosen:
+            result = last(run["results"])
+            cells = [trunk, str(length), run["method"], run["settings"] or "–", *(f"{result[key]:.2f}" for key in KEYS)]
+            rows.append([*cells, *(f"{result[key] - plain[key]:+.2f}" for key in KEYS)])
+    head = ["trunk", "iterations", "method", "settings", *KEYS, *(f"over B: {key}" for key in KEYS)]
+    return markdown(head, rows)
+
+
+def gap(runs):
+    """How far search across modalities lies behind search within one."""
+    (run,) = (run for run in runs if run["method"] == "b-one-classifier" and "r>r" in last(run["results"]))
+    names = {"infrared → visible": "rank-1", "infrared → infrared": "r>r", "visible → visible": "v>v"}
+    rows = [[i, *(f"{run['results'][i][key]:.2f}" for key in names.values())] for i in sorted(run["results"], key=int)]
+    return markdown(["iterations", *names], rows)
+
+
+def attempts(runs):
+    """Every run."""
+    keys = ("data", "trunk", "iterations", "method", "settings", "seed", "tool")
+    rows = [
+        [
+            *(str(run[key]) for key in keys),
+            *(f"{last(run['results'])[key]:.2f}" for key in KEYS),
+            str(run["cpu_seconds"]),
+        ]
+        for run in sorted(runs, key=lambda run: [str(run[key]).rjust(8) for key in keys])
+    ]
+    return markdown([*keys, *KEYS, "CPU s"], rows)
+
+
+TABLES = {"summary": summary, "claims": claims, "curve": curve, "variants": variants, "gap": gap, "attempts": attempts}
+
+
+def render(text, runs):
+    """Replace the tables of the page by those of the runs."""
+    return MARKERS.sub(lambda found: f"{found[1]}{TABLES[found[2]](runs)}\n{found[4]}", text)
+
+
+def plot(runs):
+    """Draw every pair of runs, and the course of training."""
+    import matplotlib as mpl  # noqa: PLC0415  (a check needs none)
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (pairs, course) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    colours = dict(zip(BASELINES, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
+    ticks, labels = [], []
+    for title, methods in BASELINES.items():
+        plain, module = (select(runs, "report", method, iterations=750) for method in methods)
+        seeds = sorted(plain.keys() & module.keys())
+        if not seeds:
+            continue
+        position = 2.5 * len(ticks) / 2
+        for seed in seeds:
+            ends = [last(results[seed])["rank-1"] for results in (plain, module)]
+            pairs.plot([position, position + 1], ends, "o-", color=colours[title], markersize=4, linewidth=1)
+        ticks += [position, position + 1]
+        labels += [title, "+ module"]
+    pairs.set_xticks(ticks, labels, rotation=20, ha="right")
+    pairs.margins(x=0.2, y=0.5)
+    pairs.set(ylabel="rank-1 (%)", title="200 unseen people, 750 iterations; a line is a seed")
+    for title, methods in list(BASELINES.items())[:2]:
+        for method, style, name in zip(methods, ("--", "-"), (title, f"{title} + module"), strict=True):
+            lengths = (run["iterations"] for run in runs if run["method"] == method and run["iterations"] >= 500)
+            results = select(runs, "selection", method, iterations=max(lengths, default=0)).get(0, {})
+            points = sorted((int(i), result["rank-1"]) for i, result in results.items())
+            if points:
+                course.plot(
+                    *zip(*points, strict=True), style, marker="o", markersize=4, label=name, color=colours[title]
+                )
+    course.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0: the gain comes late")
+    course.legend()
+    for axes in (pairs, course):
+        axes.grid(alpha=0.3)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def read_folder(folder):
+    """Read the finished runs of ablation.py on the people of the report."""
+    for path in sorted(Path(folder).glob("*/*/metrics.json")):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        options, results = metrics["arguments"], metrics["results"]
+        auxiliary = options.get("auxiliary", "None")
+        yield {
+            "data": "report",
+            "trunk": "short",
+            "method": options["method"] + ("" if auxiliary == "None" else f" --auxiliary {auxiliary}"),
+            "settings": "",
+            "seed": int(options["seed"]),
+            "iterations": max(map(int, results)),
+            "tool": "train.py",
+            "cpu_seconds": "–",
+            "command": metrics["command"],
+            "results": {
+                i: {key: round(100 * result["all search"]["mean"][key], 2) for key in KEYS}
+                for i, result in results.items()
+            },
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--add", metavar="FOLDER", help="folder of ablation.py whose runs are taken up")
+    parser.add_argument("--check", action="store_true", help="only tell whether the page agrees with the runs")
+    args, runs = parser.parse_args(), read_runs()
+    if args.add:
+        known = {json.dumps(run["command"]): run for run in runs}
+        runs = [*(known | {json.dumps(run["command"]): run for run in read_folder(args.add)}).values()]
+        RUNS.write_text(
+            "[\n" + ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs) + "\n]\n", encoding="utf-8"
+        )
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    if args.check:
+        return int(any(render(text, runs) != text for text in texts.values()))
+    for page, text in texts.items():
+        page.write_text(render(text, runs), encoding="utf-8")
+    plot(runs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

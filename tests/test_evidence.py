@@ -1,0 +1,72 @@
+"""The page "Does it help?" says what its runs say."""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    sys.path.insert(0, str(DOCS))
+    try:
+        return importlib.import_module("make_evidence")
+    finally:
+        sys.path.pop(0)
+
+
+def test_tables_are_those_of_the_runs(evidence):
+    page = "".join(path.read_text(encoding="utf-8") for path in evidence.PAGES)
+    assert evidence.render(page, evidence.read_runs()) == page
+    assert {name for _, name, *_ in evidence.MARKERS.findall(page)} == evidence.TABLES.keys()
+    changed = json.loads(json.dumps(evidence.read_runs()))
+    for run in changed:
+        evidence.last(run["results"])["rank-1"] += 1
+    assert evidence.render(page, changed) != page
+
+
+def test_every_run_says_what_it_is(evidence):
+    runs = evidence.read_runs()
+    keys = {"data", "trunk", "method", "settings", "seed", "iterations", "tool", "cpu_seconds", "command", "results"}
+    for run in runs:
+        assert set(run) == keys
+        assert run["data"] in {"selection", "report"}
+        assert run["tool"] in {"runx.py", "train.py"}
+        for result in run["results"].values():
+            assert all(0 < result[key] <= 100 for key in evidence.KEYS)
+        assert not [part for part in run["command"] if part.startswith("/")]
+    assert len({json.dumps(run["command"]) for run in runs}) == len(runs)
+    page = evidence.PAGES[0].read_text(encoding="utf-8")
+    table = re.search(r"<!-- evidence attempts -->\n(.*?)<!-- end -->", page, re.DOTALL)[1]
+    assert len(table.splitlines()) == len(runs) + 2
+
+
+def test_interval_of_paired_differences(evidence):
+    values = [3.0, 1.0, 2.5, 4.0, 2.0]
+    reach = 2.78 * stdev(values) / 5**0.5
+    expected = f"{fmean(values):+.2f} ({fmean(values) - reach:+.2f} to {fmean(values) + reach:+.2f})"
+    assert evidence.difference(values) == expected
+    assert evidence.difference([-1.5]) == "-1.50"
+
+
+def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
+    folder = tmp_path / "b" / "seed-3"
+    folder.mkdir(parents=True)
+    results = {"0": 0.125, "750": 0.5}
+    metrics = {
+        "arguments": {"method": "agw", "auxiliary": "inputs", "seed": "3"},
+        "command": ["--method", "agw"],
+        "results": {i: {"all search": {"mean": {"rank-1": value, "mAP": value / 2}}} for i, value in results.items()},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (run,) = evidence.read_folder(tmp_path)
+    assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)
+    assert run["results"]["750"] == {"rank-1": 50.0, "mAP": 25.0}
+    plain = {**run, "method": "agw", "results": {"750": {"rank-1": 48.0, "mAP": 24.0}}}
+    assert "| AGW | 3 | 48.00 | 24.00 | 50.00 | 25.00 | +2.00 | +1.00 |" in evidence.claims([run, plain])
