@@ -84,7 +84,7 @@ def embedder_of(model):
 def auxiliary_of(model, images):
     """Return the output of a network with an auxiliary modality for pairs of images, or None for other networks."""
     output = model(**images) if model is not embedder_of(model) else None
-    return output if hasattr(output, "auxiliary") else None
+    return None if getattr(output, "auxiliary", None) is None else output
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def draw_maps(model, images, pictures):
         embeddings = {m: model.embed(of_modality, m) for m, of_modality in images.items()}
     columns = {**pictures, "$F^v$": maps["visible"], "$F^r$": maps["infrared"]}
     output = auxiliary_of(model, images)
-    if output is not None:
+    if getattr(output, "auxiliary_map", None) is not None:
         columns["$F^a$"] = output.auxiliary_map
     for modality, other in (("visible", "infrared"), ("infrared", "visible")):
 

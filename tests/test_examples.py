@@ -856,6 +856,16 @@ def test_figures(trained, small, tmp_path):
     assert "visualize.py: --identities must have test images of both modalities, got [1]. Some are" in done.stderr
 
 
+@pytest.mark.parametrize("start", [None, "random"])
+def test_figures_of_a_baseline(start):
+    network = methods()["agw"].with_auxiliary(start).network(4, "test_resnet", image_size=(64, 32)).eval()
+    visualize = module("visualize")
+    images = dict(zip(("visible", "infrared"), torch.rand(2, 4, 3, 64, 32)))
+    kinds = ["visible", "infrared"] if start is None else ["visible", "infrared", "auxiliary"]
+    assert list(visualize.embed_pairs(network, [images])) == kinds
+    assert len(visualize.draw_maps(network, images, images).axes) == 4 * (6 if start is None else 7)
+
+
 def test_networks_are_kept_and_tracked(small, tmp_path):
     options = ["--root", small, "--method", "b", "--batches-per-epoch", "1", "--keep-networks", "--output", "run"]
     done = train_here(tmp_path, *options, *(["--tracker", "tensorboard"] if find_spec("tensorboard") else []))

@@ -36,6 +36,8 @@ class BaselineOutput(NamedTuple):
     """C_v(Z^a), for Eq. 11."""
     auxiliary_infrared_logits: Tensor | None = None
     """C_r(Z^a), for Eq. 11."""
+    auxiliary_map: Tensor | None = None
+    """F^a, at the cut of the backbone."""
 
 
 class TwoStreamBaseline(nn.Module):
@@ -113,11 +115,12 @@ class TwoStreamBaseline(nn.Module):
         )
         if self.auxiliary_branch is None:
             return output
-        _, z_auxiliary, n_auxiliary = self.auxiliary_branch(self.embedder, visible_map, infrared_map)
+        auxiliary_map, z_auxiliary, n_auxiliary = self.auxiliary_branch(self.embedder, visible_map, infrared_map)
         return output._replace(
             auxiliary=z_auxiliary,
             auxiliary_visible_logits=self.visible_classifier(n_auxiliary),
             auxiliary_infrared_logits=self.infrared_classifier(n_auxiliary),
+            auxiliary_map=auxiliary_map,
         )
 
     def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:

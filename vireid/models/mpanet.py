@@ -149,6 +149,8 @@ class MPANetOutput(NamedTuple):
     """C_v(Z^a), for Eq. 11 of MUN."""
     auxiliary_infrared_logits: Tensor | None = None
     """C_r(Z^a), for Eq. 11 of MUN."""
+    auxiliary_map: Tensor | None = None
+    """F^a, at the cut of the backbone."""
 
 
 class MPANet(nn.Module):
@@ -228,11 +230,12 @@ class MPANet(nn.Module):
         )
         if self.auxiliary_branch is None:
             return output
-        _, z_auxiliary, n_auxiliary = self.auxiliary_branch(embedder, *maps)
+        auxiliary_map, z_auxiliary, n_auxiliary = self.auxiliary_branch(embedder, *maps)
         return output._replace(
             auxiliary=z_auxiliary,
             auxiliary_visible_logits=classifiers.visible(n_auxiliary),
             auxiliary_infrared_logits=classifiers.infrared(n_auxiliary),
+            auxiliary_map=auxiliary_map,
         )
 
     def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
