@@ -308,6 +308,25 @@ def test_any_function_embeds():
         assert model.training
 
 
+def test_models_and_images_that_do_not_fit_are_told_with_the_remedy():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = images_of(3)
+    for model in (network, lambda images: images.mean((2, 3))):
+        with pytest.raises(
+            TypeError, match=r"^model must take \(images, modality\), got .* lambda images, modality: model"
+        ):
+            extract_embeddings(model, images, "visible")
+    pixels = [((255 * image).byte(), identity, camera) for image, identity, camera in (images[i] for i in range(3))]
+    with pytest.raises(
+        ValueError, match=r"^images must be of a type that the model takes, got uint8. Give them a trans"
+    ):
+        extract_embeddings(lambda images, modality: network(images), pixels, "visible")
+    several = [(torch.rand(3, 4 + i, 4), i, 1) for i in range(3)]
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match="^images must have one size, got several. Give them a transform"):
+            extract_embeddings(lambda images, modality: images.mean((2, 3)), several, "visible", workers=workers)
+
+
 def test_arrays_become_tensors():
     rows = EmbeddingSet(np.eye(3, dtype=np.float32), np.arange(3, dtype=np.uint16), np.arange(3), "visible")
     rows.check("query")

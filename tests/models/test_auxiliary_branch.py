@@ -100,5 +100,7 @@ def test_errors(images):
     rule = "generator must be a module of two feature maps, or one of 'random', 'inputs', got"
     with pytest.raises(ValueError, match=f"{rule} 'input'. Did you mean 'inputs'"):
         baseline(generator="input")
+    with pytest.raises(TypeError, match=f"{rule} 'Sequential, whose forward takes .input."):
+        baseline(generator=nn.Sequential(nn.Conv2d(32, 32, 1)))
     with pytest.raises(TypeError, match=f"{rule} 'int'"):
         AuxiliaryBranch(network.embedder, 3)

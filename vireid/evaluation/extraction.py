@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -183,6 +184,7 @@ def extract_embeddings(
     modality = Modality(modality)
     embed = getattr(model, "embed", model)
     check_callable("model", embed, "have embed(images, modality) or be a function of both")
+    _check_arguments(embed)
     check_choice("flip", flip, ("none", "mean", "mean-raw", "sum", "concatenate"))
     batch_size = check_integer("batch_size", batch_size, least=1)
     workers = check_integer("workers", workers, least=0)
@@ -200,7 +202,8 @@ def extract_embeddings(
     def embed_batch(batch: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
             here = batch.to(device)
-            embeddings = _check_output(embed(here, modality), len(batch)).float()
+            with _told_of_pixels(here):
+                embeddings = _check_output(embed(here, modality), len(batch)).float()
             if flip != "none":
                 mirrored = _check_output(embed(here.flip(-1), modality), len(batch)).float()
                 embeddings = _combine(embeddings, mirrored, flip)
@@ -268,6 +271,31 @@ def _describe(model: Any, flip: Flip, autocast: torch.dtype | None) -> str:
     return name + ("" if autocast is None else f", {str(autocast).removeprefix('torch.')}")
 
 
+def _check_arguments(embed: Callable[..., Any]) -> None:
+    """Require a function that takes images and their modality, as far as it tells."""
+    try:
+        signature = inspect.signature(embed.forward if isinstance(embed, nn.Module) else embed)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        remedy = "If it has one way for both modalities: lambda images, modality: model(images)."
+        require(False, "model", "take (images, modality)", f"parameters {signature}", remedy, error=TypeError)
+
+
+@contextmanager
+def _told_of_pixels(images: Tensor) -> Iterator[None]:
+    """Say that images have no transform, where a model fails on their bytes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if images.dtype != torch.uint8:
+            raise
+        remedy = "Give them a transform: dataset.test_images(create_test_transform(size))."
+        raise ValueError(f"images must be of a type that the model takes, got uint8. {remedy} ({error})") from error
+
+
 def _check_output(output: object, images: int) -> Tensor:
     """Require what a model must return."""
     output = torch.from_numpy(output) if isinstance(output, np.ndarray) else output
@@ -295,10 +323,13 @@ def _check_batch(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 @contextmanager
 def _told_of_killed_workers() -> Iterator[None]:
-    """Say what it means when a process that loads images is killed."""
+    """Say what it means when a process that loads images is killed, or images have no common size."""
     try:
         yield
     except RuntimeError as error:
+        if "stack expects each tensor to be equal size" in str(error):
+            remedy = "Give them a transform that resizes: dataset.test_images(create_test_transform(size))."
+            raise ValueError(f"images must have one size, got several. {remedy}") from error
         if not str(error).startswith("DataLoader worker"):
             raise
         remedy = "Memory or shared memory ran out, most likely: use fewer workers, or smaller batches."

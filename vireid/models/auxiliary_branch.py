@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import get_args
 
 from torch import Tensor, nn
@@ -85,4 +86,10 @@ def create_generator(generator: nn.Module | Start, channels: int) -> nn.Module:
         check_choice("generator", generator, get_args(Start), rule)
         return AuxiliaryGenerator(channels, start=generator)
     check_type("generator", generator, nn.Module, rule)
+    parameters = inspect.signature(generator.forward)
+    try:
+        parameters.bind(None, None)
+    except TypeError:
+        found = f"{type(generator).__name__}, whose forward takes {parameters}"
+        require(False, "generator", rule, found, error=TypeError)
     return generator
