@@ -348,6 +348,10 @@ def test_two_processes(small, tmp_path):
     alone = run(ROOT / "examples" / "evaluate.py", tmp_path, "run/last.pt", "--root", small, "--output", "alone")
     assert alone.returncode == 0, alone.stderr
     results = json.loads((tmp_path / "alone" / "evaluation.json").read_text())
+    records = [json.loads((tmp_path / folder / "run.json").read_text()) for folder in ("run", "alone")]
+    assert records[0]["settings"]["processes"] == "2"
+    assert records[0]["data"] == records[1]["data"]
+    assert records[1]["results"] == results
     for name, result in metrics["results"][str(iterations)].items():
         for key in ("cmc", "mAP", "mINP"):
             torch.testing.assert_close(torch.tensor(results[name]["trials"][key]), torch.tensor(result["trials"][key]))
