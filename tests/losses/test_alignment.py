@@ -339,3 +339,23 @@ def test_wrong_number_of_slots():
         match=r"visible must have shape \(8, 5\), the slots of the prototypes, got \(4, 5\). Give num_identities",
     ):
         loss(*torch.rand(3, 4, 5), torch.tensor([0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("weight", [0.008, 1.0])
+def test_w_absorbs_the_gap_whatever_the_weight_of_the_loss(weight):
+    """W alone lowers the loss of embeddings that keep their gap, by steps of AdamW that no weight shrinks (A25)."""
+    torch.manual_seed(0)
+    identities = torch.arange(4).repeat_interleave(4)
+    people, gaps = torch.randn(4, 64)[identities], torch.randn(3, 1, 64)
+    loss, values = ModalityAlignmentLoss(64, batch_size=16, iterations=60), []
+    optimizer = torch.optim.AdamW(loss.parameters(), lr=2e-3)
+    for _ in range(60):
+        embeddings = people + gaps + 0.5 * torch.randn(3, 16, 64)
+        value = loss(*embeddings, identities)
+        optimizer.zero_grad()
+        (weight * value).backward()
+        optimizer.step()
+        values.append(value.item())
+    kept = ModalityAlignmentLoss(64, batch_size=16, iterations=60, projection="none")(*embeddings, identities)
+    assert kept > 0.95 * values[0]
+    assert values[-1] < 0.8 * values[0]
