@@ -60,7 +60,13 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     folder.mkdir(parents=True)
     results = {"0": 0.125, "750": 0.5}
     metrics = {
-        "arguments": {"method": "agw", "auxiliary": "inputs", "seed": "3"},
+        "arguments": {
+            "method": "agw",
+            "auxiliary": "inputs",
+            "seed": "3",
+            "data": evidence.REPORT,
+            "backbone": "lite0",
+        },
         "command": ["--method", "agw"],
         "results": {i: {"all search": {"mean": {"rank-1": value, "mAP": value / 2}}} for i, value in results.items()},
     }
