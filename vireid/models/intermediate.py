@@ -76,7 +76,7 @@ class IntermediateModalityNetwork(nn.Module):
             backbone,
             pretrained=pretrained,
             image_size=image_size,
-            generator=nn.Identity(),  # never called: the maker takes its place
+            generator=nn.CosineSimilarity(),  # of two arguments, and never called: the maker takes its place
             auxiliary_statistics=auxiliary_statistics,
         )
         self.maker = maker if isinstance(maker, nn.Module) else makers[maker]()
