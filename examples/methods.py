@@ -61,7 +61,12 @@ class Method(NamedTuple):
         """Return the method with its first loss before an epoch; as it is if it has one phase."""
         if self.first is None:
             return self
-        return self._replace(loss=lambda *sizes: vireid.Phases({0: self.first[1](*sizes), second: self.loss(*sizes)}))
+        losses = self.first[1], self.loss
+        return self._replace(
+            loss=lambda *sizes, **others: vireid.Phases(
+                {epoch: loss(*sizes, **others) for epoch, loss in zip((0, second), losses, strict=True)}
+            )
+        )
 
     def with_auxiliary(self, start):
         """Return the method with MUN's generator, which starts as named, and L_idc; without a name, as it is."""
