@@ -82,17 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Count and read the images of a data set."""
-    source = vireid.data.DataSource(
-        **{name: value for name, value in _describe_data(args).items() if value is not None}
-    )
+    given = {name: value for name, value in _describe_data(args).items() if value is not None}
+    source = vireid.data.DataSource(**given)
     with _naming("root"):
-        unlabelled = source.dataset in _OWN and all(record.identity < 0 for record in source.read())
-        empty: Any = vireid.data.OwnDataset
-        dataset = empty([], [], unlabelled=source.read()) if unlabelled else source.open()
+        records = source.read() if source.dataset in _OWN else ()
+        unlabelled = source.dataset in _OWN and all(record.identity < 0 for record in records)
+        dataset: PersonDataset = source.open() if not unlabelled else vireid.data.OwnDataset([], [], unlabelled=records)
     report, fingerprint = vireid.data.check_dataset(dataset), dataset.fingerprint()
-    records, damaged = [*dataset.train, *dataset.test_visible, *dataset.test_infrared], []
-    records += getattr(dataset, "unlabelled", [])
-    for record in _bar(args, records, "images"):
+    images, damaged = [*dataset.train, *dataset.test_visible, *dataset.test_infrared], []
+    images += getattr(dataset, "unlabelled", [])
+    for record in _bar(args, images, "images"):
         try:
             vireid.data.read_image(record.path)
         except (ValueError, OSError) as error:
@@ -100,11 +99,10 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         values = {"name": report.name, "complete": report.complete, "fingerprint": fingerprint}
         values |= {"counts": {what: found for what, found, _ in report.rows}, "remarks": report.remarks}
-        values |= {"images": len(records)}
-        print(json.dumps(values | {"damaged": damaged}, indent=1))
+        print(json.dumps(values | {"images": len(images), "damaged": damaged}, indent=1))
     else:
         print(report, *([] if unlabelled else [f"fingerprint: {fingerprint}"]), sep="\n")
-        print(f"{len(records) - len(damaged)} of {len(records)} images can be read.", *damaged, sep="\n")
+        print(f"{len(images) - len(damaged)} of {len(images)} images can be read.", *damaged, sep="\n")
     return 1 if damaged else 0
 
 
@@ -197,12 +195,10 @@ def _search(args: argparse.Namespace) -> int:
             raise ValueError(f"queries must be embedded by the {what} of the gallery, {ours!r}, got {theirs!r}.")
     threshold = args.threshold
     if args.calibration is not None:
-        calibration, modalities = (
-            _load_calibration(args.calibration),
-            {side["modality"] for side in (known, metadata) if side},
-        )
-        options: dict[str, Any] = {"modalities": modalities if known else (), "distance": gallery.metric}
-        calibration.check("calibration", network=metadata["network"], feature=metadata["feature"], **options)
+        calibration = _load_calibration(args.calibration)
+        options: dict[str, Any] = {"network": metadata["network"], "feature": metadata["feature"]}
+        options["modalities"] = {known["modality"], metadata["modality"]} if known else ()
+        calibration.check("calibration", distance=gallery.metric, **options)
         threshold = calibration.threshold
     chunks = _bar(args, torch.split(queries, _QUERIES), "queries")
     parts = [gallery.search(chunk, args.k, threshold=threshold) for chunk in chunks]

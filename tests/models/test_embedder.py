@@ -582,3 +582,11 @@ def test_wrong_parts():
     with pytest.raises(ValueError, match=r"preprocessing\['std'\] must be positive, got \(0.1, 0.1, 0.0\)"):
         make(preprocessing={"size": SIZE, "std": (0.1, 0.1, 0)})
     assert isinstance(make().neck, BNNeck)
+
+
+def test_a_checkpoint_of_an_embedder_is_told_apart_from_timms(tmp_path):
+    TwoStreamEmbedder(create_backbone("test_resnet", image_size=(64, 32))).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^checkpoint must hold the weights of test_resnet, as timm .*from_pretrained"
+    ):
+        create_backbone("test_resnet", checkpoint=tmp_path / "model.safetensors")
