@@ -4,9 +4,10 @@
     python benchmarks/index.py [--gallery 1000000] [--queries 10000] [--dim 256] [--k 20] [--threads 2]
 
 Each contender runs in a process of its own, in turns, on the same random unit rows; times are the medians over the
-rounds, and the ratio is given with its spread. Memory is the growth of the process's peak (getrusage) over its size with
-the rows and queries in place: the copy that an index keeps, and what the search adds to it. Both choose by products in
-float32: where two rows are nearer to each other than the rounding, the ids may differ.
+rounds, and the ratios are given with their range, also of the processor time of the search, to which other programs add
+less. Memory is the growth of the process's peak (getrusage) over its size with the rows and queries in place: the copy
+that an index keeps, and what the search adds to it. Where two rows are nearer to each other than the rounding of float32,
+the rows found may differ.
 """
 
 import argparse
@@ -50,10 +51,11 @@ def search(contender, arguments, file):
         index = GalleryIndex(arguments.dim)
     before, started = peak(), time.perf_counter()
     index.add(rows.numpy() if contender == "faiss" else rows)
-    added, indexed = time.perf_counter(), peak()
+    added, processor, indexed = time.perf_counter(), time.process_time(), peak()
     found = index.search(queries.numpy() if contender == "faiss" else queries, arguments.k)
-    done = time.perf_counter()
-    measures = {"add": added - started, "search": done - added, "index": indexed - before, "peak": peak() - before}
+    done, processor = time.perf_counter(), time.process_time() - processor
+    measures = {"add": added - started, "search": done - added, "processor": processor}
+    measures |= {"index": indexed - before, "peak": peak() - before}
     np.save(file, np.asarray(found[1]))
     print(json.dumps(measures))
 
@@ -83,15 +85,16 @@ def main():
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             measures[contender].append(json.loads(done.stdout))
             ids[contender] = np.load(file)
-    print(f"{'':8} {'add':>8} {'search':>9} {'index':>10} {'search adds':>12}")
+    print(f"{'':8} {'add':>8} {'search':>9} {'processor':>11} {'index':>10} {'search adds':>12}")
     for contender, rounds in measures.items():
         x = {key: statistics.median(measured[key] for measured in rounds) for key in rounds[0]}
         added = x["peak"] - x["index"]
-        print(f"{contender:8} {x['add']:6.2f} s {x['search']:7.2f} s {x['index']:6.2f} GiB {1024 * added:8.0f} MiB")
-    for key in ("add", "search"):
+        times = f"{x['add']:6.2f} s {x['search']:7.2f} s {x['processor']:9.2f} s"
+        print(f"{contender:8} {times} {x['index']:6.2f} GiB {1024 * added:8.0f} MiB")
+    for key in ("add", "search", "processor"):
         ratios = sorted(one[key] / other[key] for one, other in zip(*measures.values(), strict=True))
         print(f"faiss / vireid, {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(f"equal ids: {(ids['faiss'] == ids['vireid']).mean():.6%}; load after: {os.getloadavg()[0]:.2f}")
+    print(f"equal rows: {(ids['faiss'] == ids['vireid']).mean():.6%}; load after: {os.getloadavg()[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ CASES = {
         transform=FUNCTION,
         corruption=FUNCTION,
         value_range=RANGE,
+        decoder=choice("pilow"),
     ),
     "PairedImages": case(
         PairedImages,
@@ -133,11 +134,18 @@ CASES = {
         visible_transform=[None, *FUNCTION],
         infrared_transform=[None, *FUNCTION],
         value_range=RANGE,
+        decoder=choice("pilow"),
     ),
     "PairedImages.getitem": case(
         lambda pair: PAIRS[pair], {"pair": (0, 0)}, pair=[None, 0, (0,), (0, 0, 0), "00", {0, 1}, 0.5, (0, 1)]
     ),
-    "read_image": case(read_image, {"path": IMAGE}, path=[*PATH, *UNREADABLE, ROOT / "missing.jpg"], value_range=RANGE),
+    "read_image": case(
+        read_image,
+        {"path": IMAGE},
+        path=[*PATH, *UNREADABLE, ROOT / "missing.jpg"],
+        value_range=RANGE,
+        decoder=choice("pilow"),
+    ),
     "check_images": case(check_images, {}, records=[value for value in RECORD_LISTS if value not in ([], {})]),
     "CrossModalityIdentitySampler": case(
         CrossModalityIdentitySampler,

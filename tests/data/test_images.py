@@ -21,6 +21,7 @@ from vireid.data import (
     Record,
     check_images,
     create_dataset,
+    create_test_transform,
     generate_synthetic,
     read_image,
 )
@@ -33,6 +34,46 @@ def test_reads_what_pillow_reads(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "image.png").numpy(), pixels.transpose(2, 0, 1))
     Image.fromarray(pixels[:, :, 0]).save(tmp_path / "gray.bmp")
     np.testing.assert_array_equal(read_image(tmp_path / "gray.bmp").numpy(), np.stack([pixels[:, :, 0]] * 3))
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK", "turned", "exif", "png", "gray png"])
+def test_simplejpeg_reads_what_pillow_reads(tmp_path, kind, monkeypatch):
+    simplejpeg = pytest.importorskip("simplejpeg")
+    decode, decoded = simplejpeg.decode_jpeg, []
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda data, space: decoded.append(space) or decode(data, space))
+    path = tmp_path / ("0.png" if "png" in kind else "0.jpg")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (13, 22, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112 if kind == "turned" else 0x010F] = 6 if kind == "turned" else "a camera"
+    options = {"exif": exif} if kind in {"turned", "exif"} else {}
+    image.convert({"L": "L", "CMYK": "CMYK", "gray png": "L"}.get(kind, "RGB")).save(path, **options)
+    read = read_image(path, decoder="simplejpeg")
+    assert torch.equal(read, read_image(path))
+    assert read.shape == ((3, 22, 13) if kind == "turned" else (3, 13, 22))
+    assert decoded == (["RGB"] if kind in {"RGB", "L"} else [])
+    transform = create_test_transform((8, 6))
+    assert torch.equal(transform(read), transform(read_image(path)))
+    records = [Record(path, 1, 3 * (modality == "infrared"), modality) for modality in ("visible", "infrared")]
+    assert torch.equal(PersonImages(records, decoder="simplejpeg")[0][0], read)
+    pairs = PairedImages(records, torch.clone, torch.clone, decoder="simplejpeg")
+    assert torch.equal(pairs[0, 0][1], read)
+    assert len(decoded) in {0, 4}
+
+
+def test_simplejpeg_leaves_errors_to_pillow_and_names_its_extra(tmp_path, monkeypatch):
+    pytest.importorskip("simplejpeg")
+    path = tmp_path / "0.jpg"
+    with pytest.raises(FileNotFoundError, match="path must be an image file, got .* There is no such file"):
+        read_image(path, decoder="simplejpeg")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:10], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="path must be a readable image"):
+            read_image(path, decoder="simplejpeg")
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    with pytest.raises(ImportError, match=r"simplejpeg must be installed for this: pip install 'vireid\[jpeg\]'"):
+        read_image(path, decoder="simplejpeg")
 
 
 def test_damaged_images_are_named(made, tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,10 +18,19 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from vireid._checks import check_callable, check_integer, check_number, check_type, require
+from vireid._checks import (
+    check_callable,
+    check_choice,
+    check_integer,
+    check_number,
+    check_type,
+    import_extra,
+    require,
+)
 from vireid.modality import Modality
 
 Transform = Callable[[Tensor], Tensor]
+Decoder = Literal["pillow", "simplejpeg"]
 
 
 class _Fields(NamedTuple):
@@ -88,6 +98,7 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
         corruption: Function applied to each image before the transform, such as :class:`RandomCorruption`. It takes the
             image and a string that names it, the same in every list of records.
         value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
+        decoder: Library that decodes JPEG files, as for :func:`read_image`.
 
     Raises:
         ValueError: If there is no record, or (on access) an image cannot be read.
@@ -101,6 +112,7 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
         *,
         corruption: Callable[[Tensor, str], Tensor] | None = None,
         value_range: tuple[float, float] | None = None,
+        decoder: Decoder = "pillow",
     ) -> None:
         self.records = _check_records(records)
         require(len(self.records) > 0, "records", "hold an image", 0)
@@ -110,13 +122,14 @@ class PersonImages(Dataset[tuple[Tensor, int, int]]):
         self.transform = transform
         self.corruption = corruption
         self.value_range = _check_range(value_range)
+        self.decoder = _check_decoder(decoder)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         record = self.records[index]
-        image = read_image(record.path, value_range=self.value_range)
+        image = read_image(record.path, value_range=self.value_range, decoder=self.decoder)
         if self.corruption is not None:
             image = self.corruption(image, _key(record))
         return image if self.transform is None else self.transform(image), record.identity, record.camera
@@ -153,6 +166,7 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
         visible_transform: Function from a uint8 visible image, 3 h w, to the network's input.
         infrared_transform: Function from a uint8 infrared image, 3 h w, to the network's input.
         value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
+        decoder: Library that decodes JPEG files, as for :func:`read_image`.
 
     Attributes:
         visible_identities: Label of every visible image, an int64 tensor.
@@ -171,6 +185,7 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
         infrared_transform: Transform,
         *,
         value_range: tuple[float, float] | None = None,
+        decoder: Decoder = "pillow",
     ) -> None:
         records = _check_records(records)
         self.visible = [record for record in records if record.modality is Modality.VISIBLE]
@@ -182,6 +197,7 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
         self.visible_transform = visible_transform
         self.infrared_transform = infrared_transform
         self.value_range = _check_range(value_range)
+        self.decoder = _check_decoder(decoder)
         labels = {identity: i for i, identity in enumerate(sorted({record.identity for record in records}))}
         self.visible_identities = torch.tensor([labels[record.identity] for record in self.visible])
         self.infrared_identities = torch.tensor([labels[record.identity] for record in self.infrared])
@@ -199,7 +215,8 @@ class PairedImages(Dataset[tuple[Tensor, Tensor, int]]):
         visible, infrared = self.visible[pair.visible], self.infrared[pair.infrared]
         rule = "index images of one identity"
         require(visible.identity == infrared.identity, "pair", rule, (visible.identity, infrared.identity))
-        images = [read_image(record.path, value_range=self.value_range) for record in (visible, infrared)]
+        options: dict[str, Any] = {"value_range": self.value_range, "decoder": self.decoder}
+        images = [read_image(record.path, **options) for record in (visible, infrared)]
         with torch.random.fork_rng(devices=[], enabled=pair.seed is not None):
             if pair.seed is not None:
                 torch.default_generator.manual_seed(pair.seed)  # torch.manual_seed would seed CUDA as well
@@ -230,7 +247,12 @@ def _key(record: Record) -> str:
     return f"{record.modality.value}/{record.camera}/{record.identity}/{record.path.name}"
 
 
-def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float] | None = None) -> Tensor:
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    value_range: tuple[float, float] | None = None,
+    decoder: Decoder = "pillow",
+) -> Tensor:
     """Read an image file as 8-bit RGB, upright: an EXIF orientation is applied.
 
     A gray image has three equal channels. Gray images with more than 8 bits (16- or 32-bit integers, floats), as
@@ -243,17 +265,22 @@ def read_image(path: str | os.PathLike[str], *, value_range: tuple[float, float]
         path: Image file of any format that Pillow reads.
         value_range: Values that become 0 and 255, such as ``(0, 65535)``, or the 27315 and 32315 of 0 °C and 50 °C in
             hundredths of a kelvin; by default the least and the greatest value of the image.
+        decoder: Library that decodes JPEG files: ``"pillow"``, or ``"simplejpeg"``, which is faster and gives the same
+            values with the same version of libjpeg-turbo. It leaves other files, and those with EXIF data, to Pillow.
 
     Shape:
         -> 3 h w, uint8.
 
     Raises:
-        ValueError: If the file is no image, is damaged or holds values that are not finite.
+        ValueError: If the file is no image, is damaged or holds values that are not finite, or ``decoder`` is unknown.
         FileNotFoundError: If there is no such file.
         TypeError: If ``path`` is no path.
+        ImportError: If simplejpeg is not installed.
     """
     _check_path(path)
     limits = _check_range(value_range)
+    if _check_decoder(decoder) == "simplejpeg" and (decoded := _decode_jpeg(path)) is not None:
+        return decoded
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened) if opened.getexif().get(_ORIENTATION, 1) != 1 else opened
@@ -297,6 +324,18 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's, of gray images with more than 8 bits
 
 
+def _decode_jpeg(path: str | os.PathLike[str]) -> Tensor | None:
+    """Decode a JPEG file, as a view 3 h w of its pixels h w 3; None stands for what Pillow is to read or refuse."""
+    simplejpeg = import_extra("simplejpeg", "jpeg")
+    with contextlib.suppress(OSError, ValueError):
+        with open(path, "rb") as file:
+            data = file.read()
+        turned = b"Exif" in data or b"tiff:Orientation" in data  # perhaps
+        if data[:2] == b"\xff\xd8" and not turned and simplejpeg.decode_jpeg_header(data)[2] in {"YCbCr", "Gray"}:
+            return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGB")).permute(2, 0, 1)
+    return None
+
+
 def _to_bytes(values: NDArray[np.float64], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
     """Scale values linearly, so that the limits become 0 and 255."""
     if not np.isfinite(values).all():
@@ -308,6 +347,11 @@ def _to_bytes(values: NDArray[np.float64], limits: tuple[float, float] | None) -
 
 def _check_path(path: object) -> None:
     check_type("path", path, (str, os.PathLike), "be a path")
+
+
+def _check_decoder(decoder: Decoder) -> Decoder:
+    check_choice("decoder", decoder, get_args(Decoder))
+    return decoder
 
 
 def _check_range(value_range: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -165,8 +166,11 @@ class _Resize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         check_images(images)
         check_bytes(images)
-        if images.shape[-2:] == self.size:
-            return images
+        resized = images if images.shape[-2:] == self.size else self._resize(images)
+        planar = resized.is_contiguous() or resized.device.type != "cpu"
+        return resized if planar else torch.from_numpy(np.ascontiguousarray(resized.numpy()))  # faster than torch
+
+    def _resize(self, images: Tensor) -> Tensor:
         resized: Tensor
         if self.interpolation != "lanczos":
             resized = resize(images, [*self.size], InterpolationMode(self.interpolation), antialias=True)

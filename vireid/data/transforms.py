@@ -61,13 +61,11 @@ class RandomPadCrop(nn.Module):
         height, width = images.shape[-2:]
         rule = f"be wider and higher than padding = {self.padding}"
         require(min(height, width) > self.padding, "images", rule, (height, width))
-        down, right = torch.randint(-self.padding, self.padding + 1, (2, *images.shape[:-3]), device=images.device)
+        shifts = torch.randint(-self.padding, self.padding + 1, (2, *images.shape[:-3]), device=images.device)
         if images.ndim == 3:
-            y, x = int(down), int(right)
-            shifted = torch.zeros_like(images)
-            source = images[:, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
-            shifted[:, max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)] = source
-            return shifted
+            y, x = shifts.tolist()
+            return pad(images, (x, -x, y, -y))  # cut where it is negative
+        down, right = shifts
         image, channel, row, column = (
             torch.arange(length, device=images.device).view(-1, *(1,) * after)
             for after, length in zip((3, 2, 1, 0), images.shape, strict=True)
