@@ -14,9 +14,10 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 
 import argparse
+import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -84,8 +85,9 @@ def search(paths, k=8):
         person = Path(path).name.split("_")[0]
         correct.append([Path(name).name.startswith(f"{person}_") for name in names])
     pictures = [data.read_image(name) for name in gallery.names]
-    ranking = SimpleNamespace(rows=found.rows, correct=torch.tensor(correct))
-    visualization.plot_rankings(ranking, images, pictures, number=6).savefig(OUTPUT / "found.png")
+    ranking = SimpleNamespace(rows=found.rows, correct=torch.tensor(correct), distances=found.distances)
+    names = {"query_names": [str(path) for path in paths], "gallery_names": gallery.names}
+    visualization.plot_rankings(ranking, images, pictures, number=6, **names).savefig(OUTPUT / "found.png")
 
 
 def main(epochs, people):
@@ -94,16 +96,19 @@ def main(epochs, people):
     if not folder.exists():
         film(folder, people)
     pattern = r"(?P<camera>[^/]+)/person-(?P<identity>\d+)_"
-    records = data.read_folders(visible=folder / "colour", infrared=folder / "thermal", pattern=pattern)
+    source = data.DataSource("folder", str(folder.absolute()), visible="colour", infrared="thermal", pattern=pattern)
 
     # Half of the people are kept for the test; a tenth of them never walk past a colour camera
-    dataset = data.split_identities(records, test=0.5, queries_only=0.1)
-    data.check_images(records)
+    source = replace(source, test_share=0.5, queries_only=0.1)
+    dataset = source.open()
+    data.check_images(dataset.train + dataset.test_visible + dataset.test_infrared)
     print(data.check_dataset(dataset))
 
     torch.manual_seed(0)
     embedder = train(dataset.train, epochs).eval()
     embedder.save_pretrained(OUTPUT)
+    notes = {**asdict(source), "fingerprint": dataset.fingerprint()}  # `vireid evaluate` then tests the same people
+    (OUTPUT / "training.json").write_text(json.dumps(notes))
 
     # How good is it on people it has never seen, and which distance means the same person?
     images = dataset.test_images(data.create_test_transform(**embedder.preprocessing))
@@ -120,7 +125,7 @@ def main(epochs, people):
     # A file for each modality, compared with PyTorch, and a gallery
     for modality, raw in dataset.test_images(Resize(SIZE)).items():
         path = OUTPUT / f"{modality.value}.onnx"
-        print(models.export(embedder, modality, path, calibration=asdict(calibration)))
+        print(models.export(embedder, modality, path, calibration=calibration))
         print(models.check_export(path, embedder, raw))
     gallery = evaluation.GalleryIndex(embedder.embedding_dim)
     gallery.add(sets["visible"].embeddings, names=[str(record.path) for record in dataset.test_visible])

@@ -21,6 +21,7 @@ from PIL import Image
 
 import vireid
 from vireid import TwoStreamEmbedder
+from vireid.cli import main as command_line
 from vireid.data import generate_synthetic
 from vireid.models import load_training_state, lock_folder
 
@@ -914,6 +915,12 @@ def test_own_cameras(cameras):
         r"^\S+thermal\S+: (nobody in the gallery|\S+colour\S+, distance ([\d.]+))$", output, re.MULTILINE
     )
     assert len(answers) == 4  # people of the test
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as results:
+        patch.chdir(folder)
+        assert command_line(["evaluate", "runs/own-cameras", "--json"]) == 0  # people of the test, not of the training
+    result = json.loads(results.getvalue())["infrared → visible"]
+    table = re.search(r"^infrared → visible +(\S+)", output, re.MULTILINE)
+    assert f"{100 * result['mean']['rank-1']:.2f}" == table[1]
     assert all(float(distance or 0) <= threshold + 1e-3 for _, distance in answers)
     for name in ("found.png", "threshold.png"):
         with Image.open(folder / "runs" / "own-cameras" / name) as image:
@@ -921,11 +928,12 @@ def test_own_cameras(cameras):
 
 
 def test_the_tutorial_with_two_folders(cameras, tmp_path):
-    """The tutorial's command and its lines of Python run as they stand."""
+    """The tutorial's commands and its lines of Python run as they stand."""
     shutil.copytree(cameras[0] / "data", tmp_path / "data")
     page = (ROOT / "docs" / "own-cameras.md").read_text()
-    command, lines = re.findall(r"```(?:sh|python)\n(.*?)```", page, re.DOTALL)[:2]
-    script, *options = shlex.split(command.replace("\\\n", " "))[1:]
+    (lines, *_) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
+    (_, script, *options), *commands = [shlex.split(line) for line in blocks.splitlines()]
     assert script == "examples/train.py"
     short = ["--epochs", "1", "--batches-per-epoch", "1", "--decay-at", "1", "1", "--seed", "3"]
     done = train_here(tmp_path, *options, *short)
@@ -935,8 +943,12 @@ def test_the_tutorial_with_two_folders(cameras, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         exec(compile(lines, "own-cameras.md", "exec"), {})
-    with Image.open(tmp_path / "rankings.png") as image:
-        assert len(image.convert("L").getcolors()) > 50
+        with contextlib.redirect_stdout(io.StringIO()):
+            done = [words[1] for words in commands if words[0] == "vireid" and command_line(words[1:]) == 0]
+    assert done == ["check", "evaluate", "calibrate", "export", "embed", "embed", "search"]
+    for name in ("rankings", "rankings-visible-infrared", "threshold", "found"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert len(image.convert("L").getcolors()) > 50
 
     best = tmp_path / "runs" / "train" / "best"
     card = (best / "README.md").read_text()
