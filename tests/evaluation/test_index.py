@@ -216,6 +216,17 @@ def test_growth_does_not_copy_the_rows_each_time():
     assert len(index._gallery[0]) <= 600
 
 
+def test_a_search_that_has_begun_sees_no_row_that_is_added_afterwards():
+    index = filled(random(6, 3), "cosine")
+    index.add(random(1, 3))  # leaves room
+    stored, known = index._gallery
+    for size in (1, 20):
+        index.add(random(size, 3))
+        assert len(known) <= 8  # rows without a value lie beyond
+    assert len(index) == 28
+    assert torch.equal(stored[:8], index._gallery[0][:8])
+
+
 def test_inputs_are_kept_and_modes_of_gradients_do_not_matter():
     rows = random(5, 3)
     before = rows.clone()

@@ -102,6 +102,7 @@ class GalleryIndex:
             size, stop = len(known), len(known) + len(names)
             if stop > len(stored):
                 stored = torch.cat([stored[:size], stored.new_empty(max(stop - size, size // 2), self.dim)])
+                known = known.copy()  # a search may still hold the smaller tensor
             for start in range(0, len(names), CHUNK):
                 part = self._prepare("embeddings", embeddings[start : start + CHUNK], start)
                 stored[size + start : size + start + len(part)] = part
