@@ -6,6 +6,8 @@ The data are synthetic and the network is trained briefly, so that a notebook ta
 the form of a result, not a measurement.
 """
 
+import base64
+import io
 import os
 import re
 from pathlib import Path
@@ -13,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 DOCS = Path(__file__).parent
 BRIEFLY = "--epochs 2 --decay-at 1 2 --batches-per-epoch 80 --workers 0"
@@ -58,6 +61,17 @@ def cells(page, sections, first):
             yield nbformat.v4.new_code_cell(f"!python $CLONE/{line} {BRIEFLY} 2> /dev/null | tail -n 9")
 
 
+def shrink(output):
+    """Keep a picture as a JPEG of at most 800 pixels."""
+    png = output.get("data", {}).pop("image/png", None)
+    if png is not None:
+        image, file = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), io.BytesIO()
+        image.thumbnail((800, 800))
+        image.save(file, "JPEG", quality=80)
+        output["data"]["image/jpeg"] = base64.b64encode(file.getvalue()).decode()
+    return output
+
+
 def main():
     """Execute each notebook in an empty folder and keep it with its output."""
     (DOCS / "notebooks").mkdir(exist_ok=True)
@@ -73,7 +87,7 @@ def main():
         for cell in notebook.cells:
             cell["metadata"] = {}
             if cell.cell_type == "code":  # without warnings, which name paths of this machine
-                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+                cell.outputs = [shrink(output) for output in cell.outputs if output.get("name") != "stderr"]
         nbformat.write(notebook, DOCS / "notebooks" / f"{page}.ipynb")
         print(f"{page}: {len(notebook.cells)} cells")
 

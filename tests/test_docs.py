@@ -1,6 +1,7 @@
 """The Python blocks of every page run in their order, and its tables are those of the results kept beside it."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -126,3 +127,15 @@ def test_few_blocks_are_not_run():
     ]
     assert len(reasons) <= 8
     assert all(len(reason) > 10 for reason in reasons)
+
+
+@pytest.mark.parametrize("page", ["quickstart", "own-cameras"])
+def test_notebooks_are_executed_and_name_no_path_of_a_machine(page):
+    text = (DOCS / "notebooks" / f"{page}.ipynb").read_text(encoding="utf-8")
+    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert len(code) >= 2
+    assert all(cell["execution_count"] for cell in code)
+    assert all(output["output_type"] != "error" for output in outputs)
+    assert any("rank-1" in "".join(output.get("text", "")) for output in outputs)
+    assert "/tmp/" not in text
