@@ -27,8 +27,21 @@ The numbers of two papers often come from different experiments. `python docs/co
 table below from the same synthetic features, which have as many identities, cameras and images as the test sets; only
 the rule changes. The first row is vireid's preset. All values are percentages.
 
+| rule | the question behind it | setting |
+|---|---|---|
+| gallery | which images stand for a person: the official list or random draws, one or ten | `gallery`, `shots` |
+| exclusion | which images may a query not find: those of its own room, or of its own camera | `exclude` |
+| level of the ranks | does rank-10 count ten people or ten images | `cmc_level` |
+| queries without a match | are they skipped or counted as misses | skipped |
+| direction | which modality are the queries | `query`, `convention` |
+| distance | cosine, Euclidean or inner product | `distance` |
+| mirror images | are the embeddings of an image and its mirror image combined | `flip` |
+| re-ranking | do the neighbours among the test images change the distances | `reranking` |
+| choice of the epoch | is it the last one, or the best one on the test set | not a setting: say it |
+
 A result of vireid names its rules: `print(result)` prints the row with the protocol in words, `result.settings` holds
-the settings one by one, and the JSON of `result.to_dict()` has both.
+the settings one by one, and the JSON of `result.to_dict()` has both. [Reporting results](reporting-results.md) says how
+to compare two runs.
 """
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import vireid
 from vireid import TwoStreamEmbedder
 from vireid.data import SYSUMM01, create_test_transform, generate_synthetic
 from vireid.models import create_backbone
@@ -117,6 +118,11 @@ def test_the_reference_has_every_public_name_once(monkeypatch):
     assert len(listed) == len(set(listed))
     assert public <= set(listed)
     assert {"vireid.modality.Modality", "vireid.distances.pairwise_distances", "vireid.phases.Phases"} <= set(listed)
+
+
+def test_citation_has_the_version_of_the_package():
+    text = (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (\S+)$", text, re.MULTILINE)[1] == vireid.__version__
 
 
 def test_few_blocks_are_not_run():
