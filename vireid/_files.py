@@ -161,7 +161,7 @@ def digest_weights(network: nn.Module) -> str:
     for values in network.state_dict().values():  # without names, which wrappers extend
         if isinstance(values, Tensor):
             digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
-            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
