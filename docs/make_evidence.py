@@ -88,24 +88,27 @@ def claims(runs):
     return markdown([*head, *(f"paired difference, {key}" for key in KEYS)], rows)
 
 
-def curve(runs):
-    """B with and without the module by iterations, on the people of the selection."""
-    plain, module = (
-        select(runs, "selection", method, iterations=1000)[0] for method in BASELINES["two classifiers (B)"]
-    )
+def curve(runs, baseline="two classifiers (B)", length=1000):
+    """A baseline with and without the module by iterations, on the people of the selection."""
+    plain, module = (select(runs, "selection", method, iterations=length)[0] for method in BASELINES[baseline])
     rows = [
         [i, *(f"{results[i][key]:.2f}" for key in KEYS for results in (plain, module))]
         + [f"{module[i][key] - plain[i][key]:+.2f}" for key in KEYS]
         for i in sorted(plain.keys() & module.keys(), key=int)
     ]
-    names = [f"{key} of {name}" for key in KEYS for name in ("B", "B + module")]
-    return markdown(["iterations", *names, *(f"difference, {key}" for key in KEYS)], rows)
+    head = [name for key in KEYS for name in (key, f"{key} with the module")]
+    return markdown(["iterations", *head, *(f"difference, {key}" for key in KEYS)], rows)
+
+
+def curve_of_one_classifier(runs):
+    """The same for the baseline with one classifier."""
+    return curve(runs, "one classifier", 500)
 
 
 def variants(runs):
     """Starts of the generator and forms of L_ma on the people of the selection, over B of the same length."""
     rows = []
-    for trunk, length in (("whole", 375), ("short", 375), ("short", 500)):
+    for trunk, length in (("whole", 375), ("short", 375)):
         chosen = [run for run in runs if (run["data"], run["trunk"], run["iterations"]) == ("selection", trunk, length)]
         chosen = [run for run in chosen if run["tool"] == "runx.py"]
         plain = [run for run in runs if (run["data"], run["trunk"], run["method"]) == ("selection", trunk, "b")]
@@ -168,6 +171,7 @@ TABLES = {
     "summary": summary,
     "claims": claims,
     "curve": curve,
+    "curve-one": curve_of_one_classifier,
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
