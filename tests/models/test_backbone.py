@@ -538,37 +538,3 @@ def test_zero_padding_is_a_convolution_of_two_channels_of_which_one_is_zero(name
 def test_zero_padding_needs_a_convolution_first(name):
     with pytest.raises(ValueError, match=f"modality_specific_stages must be a number for {name}, whose first module"):
         create_backbone(name, modality_specific_stages="zero-padding", **SMALL)
-
-
-@pytest.mark.parametrize("name", ["test_resnet", "efficientnet_lite0"])
-def test_zero_padding_is_a_convolution_of_two_channels_of_which_one_is_zero(name):
-    torch.manual_seed(0)
-    backbone = create_backbone(name, modality_specific_stages="zero-padding", **SMALL).eval()
-    torch.manual_seed(0)
-    plain = create_backbone(name, modality_specific_stages=0, **SMALL).eval()
-    visible, infrared = torch.rand(2, 3, 1, *SMALL["image_size"]).expand(-1, -1, 3, -1, -1)  # gray images
-    for mine, expected in zip(backbone(visible, infrared), plain(visible, infrared)):
-        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)  # with equal streams, the network itself
-    streams = [backbone.visible_stages, backbone.infrared_stages]
-    kernels = [stage.convolution.weight for stage in streams]
-    assert [len([*stage.parameters()]) for stage in streams] == [1, 1]
-    for kernel in kernels:
-        torch.nn.init.normal_(kernel)
-    convolution = streams[0].convolution
-    options = {"stride": convolution.stride, "padding": convolution.padding}
-    colour = torch.rand(3, 3, *SMALL["image_size"])
-    gray = (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    for m, modality in enumerate(("visible", "infrared")):
-        padded = [torch.zeros_like(gray), torch.zeros_like(gray)]
-        padded[m] = gray
-        expected = torch.nn.functional.conv2d(torch.cat(padded, 1), torch.cat(kernels, 1), **options)
-        torch.testing.assert_close(backbone.first_stages(colour, modality), expected)
-    again = create_backbone(**backbone.config)
-    again.load_state_dict(backbone.state_dict())
-    assert torch.equal(again.eval()(visible, infrared)[1], backbone(visible, infrared)[1])
-
-
-@pytest.mark.parametrize("name", ["test_vit", "test_maxvit"])
-def test_zero_padding_needs_a_convolution_first(name):
-    with pytest.raises(ValueError, match=f"modality_specific_stages must be a number for {name}, whose first module"):
-        create_backbone(name, modality_specific_stages="zero-padding", **SMALL)
