@@ -17,7 +17,7 @@ import secrets
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -120,6 +120,40 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         raise ValueError(f"path must be a whole safetensors file, got {str(path)!r}: {error}.") from error
     metadata.pop(CHECKSUM, None)
     return tensors, metadata
+
+
+def save_rows(path: str | os.PathLike[str], rows: Tensor, names: Sequence[str], metadata: Mapping[str, str]) -> None:
+    """Write rows n d, such as embeddings, with their names n to a safetensors file, whole and with a checksum.
+
+    Raises:
+        OSError: If the file cannot be written, for want of space or of permission.
+    """
+    encoded = torch.frombuffer(bytearray(json.dumps(list(names)).encode()), dtype=torch.uint8)
+    save_tensors(path, {"embeddings": rows, "names": encoded}, metadata)
+
+
+def load_rows(
+    path: str | os.PathLike[str], metadata: Mapping[str, str], remedy: str
+) -> tuple[Tensor, list[str], dict[str, str]]:
+    """Read the rows of :func:`save_rows`, their names and the metadata, which must include those that are given.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or something else.
+    """
+    tensors, found = load_tensors(path)
+    require(found.items() >= metadata.items(), "path", f"be a file of {dict(metadata)}", found, remedy)
+    require(tensors.keys() == {"embeddings", "names"}, "path", "hold embeddings and names", sorted(tensors), remedy)
+    rows = tensors["embeddings"]
+    fits = rows.dtype == torch.float32 and rows.dim() == 2 and bool(rows.isfinite().all())
+    require(fits, "path", "hold finite float32 rows n d", f"{rows.dtype}, {tuple(rows.shape)}", remedy)
+    try:
+        names = json.loads(tensors["names"].numpy().tobytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"path must hold names in JSON, got {str(path)!r}: {error}. {remedy}") from error
+    strings = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require(strings and len(names) == len(rows), "path", f"hold a name for each of {len(rows)} rows", str(path), remedy)
+    return rows, names, found
 
 
 def save_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:

@@ -169,7 +169,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace) -> int:
     """Write the embeddings of images to a file."""
-    from vireid._files import save_tensors
+    from vireid._files import save_rows
 
     paths = _find_images("images", args.images)
     model, transform = _open_network(args)
@@ -177,7 +177,7 @@ def _embed(args: argparse.Namespace) -> int:
     found = _extract(args, model, images, args.modality)
     metadata = {"modality": args.modality, "feature": found.feature, "network": found.network}
     with _naming("output"):
-        save_tensors(args.output, {"embeddings": found.embeddings, "names": _encode(paths)}, _FORMAT | metadata)
+        save_rows(args.output, found.embeddings, paths, _FORMAT | metadata)
     print(f"{args.output}: {len(paths)} embeddings of {found.embeddings.shape[1]} values")
     return 0
 
@@ -399,15 +399,10 @@ def _extract(args: argparse.Namespace, model: Any, images: PersonImages, modalit
 
 def _load_embeddings(argument: str, path: str) -> tuple[Tensor, list[str], dict[str, str]]:
     """Read a file of `vireid embed`."""
-    from vireid._files import load_tensors
+    from vireid._files import load_rows
 
     with _naming(argument):
-        tensors, metadata = load_tensors(path)
-        written = metadata.items() >= _FORMAT.items() and {"modality", "network"} <= metadata.keys()
-        fits = written and tensors.keys() == {"embeddings", "names"}
-        _require(fits, "path", f"be a file of vireid embed, got {path!r}")
-        names = json.loads(tensors["names"].numpy().tobytes())
-    return tensors["embeddings"], names, metadata
+        return load_rows(path, _FORMAT, "vireid embed writes one.")
 
 
 def _open_gallery(path: str) -> tuple[GalleryIndex, dict[str, str]]:
@@ -472,12 +467,6 @@ def _to_bytes(transform: Any, image: Tensor) -> Tensor:
 
 
 # Output
-
-
-def _encode(names: Sequence[str]) -> Tensor:
-    import torch
-
-    return torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
 
 
 def _to_json(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, float]]]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from vireid.evaluation import GalleryIndex
-from vireid.evaluation import index as index_module
+from vireid.evaluation import nearest as nearest_module
 
 METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 
@@ -105,15 +105,15 @@ def test_equals_sorting_whatever_the_chunks_and_ties(metric, size, dim, k, chunk
         random(7, dim, seed=seed + 1, steps=steps) + offset,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_module, "CHUNK", 8 * chunk)
-        patch.setattr(index_module, "_multiplies_bfloat16", lambda: fast)
+        patch.setattr(nearest_module, "CHUNK", 8 * chunk)
+        patch.setattr(nearest_module, "_multiplies_bfloat16", lambda: fast)
         found = filled(rows, metric).search(queries, k)
     assert_nearest(found, rows, queries, k, metric, 2e-6 if offset == 0 else 1e-5)
 
 
 @METRICS
 def test_many_blocks_of_queries_with_repeated_rows(metric, monkeypatch):
-    monkeypatch.setattr(index_module, "CHUNK", 256)
+    monkeypatch.setattr(nearest_module, "CHUNK", 256)
     rows = random(300, 16)[torch.randint(300, (1500,), generator=torch.Generator().manual_seed(1))]
     queries = random(1100, 16, seed=2)
     assert_nearest(filled(rows, metric).search(queries, 12), rows, queries, 12, metric)
@@ -121,7 +121,7 @@ def test_many_blocks_of_queries_with_repeated_rows(metric, monkeypatch):
 
 @METRICS
 def test_every_block_nearer_than_the_one_before(metric, monkeypatch):
-    monkeypatch.setattr(index_module, "CHUNK", 128)
+    monkeypatch.setattr(nearest_module, "CHUNK", 128)
     query = torch.ones(1, 4)
     rows = query + torch.linspace(3, 0, 900)[:, None] * torch.tensor([1.0, 0, 0, -0.5])
     assert_nearest(filled(rows, metric).search(query, 5), rows, query, 5, metric)
@@ -152,20 +152,20 @@ def spread(seed=0):
 
 def test_products_in_bfloat16_miss_no_row(monkeypatch):
     rows, queries, asked = spread(), spread(seed=1)[:400], []
-    measure = GalleryIndex._find
+    find = nearest_module._find
 
-    def find(index, x, stored, k, dtype):
+    def listen(x, stored, k, dtype, cosine):
         asked.append((dtype, len(x)))
-        return measure(index, x, stored, k, dtype)
+        return find(x, stored, k, dtype, cosine)
 
-    monkeypatch.setattr(GalleryIndex, "_find", find)
-    monkeypatch.setattr(index_module, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(nearest_module, "_find", listen)
+    monkeypatch.setattr(nearest_module, "_multiplies_bfloat16", lambda: True)
     found = filled(rows, "cosine").search(queries, 15)
     assert_nearest(found, rows, queries, 15, "cosine", 1e-7)
     (fast, of_all), (exact, of_some) = asked
     assert (fast, exact, of_all) == (torch.bfloat16, torch.float32, 400)
     assert 0 < of_some < 400  # some queries are proven and some are not
-    monkeypatch.setattr(index_module, "_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(nearest_module, "_multiplies_bfloat16", lambda: False)
     assert_equal(filled(rows, "cosine").search(queries, 15), found)
     assert asked[2:] == [(torch.float32, 400)]
 
@@ -291,33 +291,33 @@ def test_loading_what_is_not_an_index(tmp_path):
         with pytest.raises(ValueError, match="path must be a.* file, got .*gallery|got .*/gallery'"):
             GalleryIndex.load(path)
     names = torch.tensor(list(b'["a", ""]'), dtype=torch.uint8)
-    tensors = {"rows": torch.ones(2, 3), "names": names}
+    tensors = {"embeddings": torch.ones(2, 3), "names": names}
     metadata = {"format": "pt", "vireid": "GalleryIndex", "version": "3", "metric": "cosine"}
     for changed, metadata_changed, message in (
         (
             {},
             {"vireid": "MUN"},
-            r"path must be a gallery index with .*got {.*'vireid': 'MUN'.*GalleryIndex.save writes",
+            r"path must be a file of .*got {.*'vireid': 'MUN'.*GalleryIndex.save writes",
         ),
-        ({}, {"version": "2"}, "path must be a gallery index with .*'version': '3'.*got {.*'version': '2'"),
+        ({}, {"version": "2"}, "path must be a file of .*'version': '3'.*got {.*'version': '2'"),
         ({}, {"metric": "cosin"}, "metric must be one of .* got 'cosin'"),
-        ({"rows": torch.ones(3)}, {}, "path must be a gallery index with finite float32 rows n d"),
-        ({"rows": torch.full((2, 3), torch.nan)}, {}, "path must be a gallery index with finite float32 rows"),
-        ({"rows": torch.ones(2, 3).double()}, {}, "path must be a gallery index with finite float32 rows"),
-        ({"rows": torch.ones(3, 3)}, {}, "path must be a gallery index with a name for each row, got names must have"),
-        ({"names": names[:-1]}, {}, "path must be a gallery index with a name for each row"),
-        ({"names": names[4:]}, {}, "path must be a gallery index with a name for each row"),
-        ({"names": torch.tensor(list(b"[1, 2]"), dtype=torch.uint8)}, {}, "a name for each row, got names must be"),
+        ({"embeddings": torch.ones(3)}, {}, "path must hold finite float32 rows n d"),
+        ({"embeddings": torch.full((2, 3), torch.nan)}, {}, "path must hold finite float32 rows"),
+        ({"embeddings": torch.ones(2, 3).double()}, {}, "path must hold finite float32 rows"),
+        ({"embeddings": torch.ones(3, 3)}, {}, "path must hold a name for each of 3 rows"),
+        ({"names": names[:-1]}, {}, "path must hold names in JSON"),
+        ({"names": names[4:]}, {}, "path must hold names in JSON"),
+        ({"names": torch.tensor(list(b"[1, 2]"), dtype=torch.uint8)}, {}, "path must hold a name for each"),
     ):
         safetensors.torch.save_file(tensors | changed, path, metadata | metadata_changed)
         with pytest.raises(ValueError, match=message):
             GalleryIndex.load(path)
     for present, value in tensors.items():
         safetensors.torch.save_file({present: value}, path, metadata)
-        with pytest.raises(ValueError, match="path must be a gallery index with (a name|finite)"):
+        with pytest.raises(ValueError, match="path must hold embeddings and names"):
             GalleryIndex.load(path)
     safetensors.torch.save_file(tensors, path)
-    with pytest.raises(ValueError, match="path must be a gallery index with"):
+    with pytest.raises(ValueError, match="path must be a file of"):
         GalleryIndex.load(path)
 
 

@@ -1,8 +1,7 @@
-"""Search for the nearest rows of a gallery too large for a matrix of all distances."""
+"""A gallery of named embeddings that grows, shrinks, and is searched."""
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from typing import Any, Literal, NamedTuple
@@ -12,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vireid._checks import check_choice, check_embeddings, check_finite, check_integer, check_number, require
-from vireid._files import load_tensors, save_tensors
+from vireid._files import load_rows, save_rows
+from vireid.evaluation.nearest import find_nearest
 
-CHUNK, GROUP = 2048, 8  # rows of a matrix product; rows of which a search keeps the best score only
-BFLOAT16 = 2**-8  # largest relative change of a number by rounding
+CHUNK = 2048  # rows that are added at a time
 FORMAT = {"format": "pt", "vireid": "GalleryIndex", "version": "3"}
 _changing = threading.Lock()
 
@@ -146,14 +145,7 @@ class GalleryIndex:
         stored, names = stored[: len(known)], known[: len(stored)]
         require(len(names) > 0, "index", "hold a row", 0, "Call add first.", error=RuntimeError)
         x = self._prepare("queries", queries.to(stored.device))
-        fast = self.metric == "cosine" and x.device.type == "cpu" and _multiplies_bfloat16()
-        count = max(1, min(1024, 2**30 // len(stored)))  # of queries; their peaks take 512 MiB at most
-        distances = x.new_empty(len(x), min(k, len(stored)))
-        rows, proven = torch.empty_like(distances, dtype=torch.int64), torch.zeros_like(x[:, 0], dtype=torch.bool)
-        for dtype in (torch.bfloat16, torch.float32) if fast else (torch.float32,):
-            rest = (~proven).nonzero()[:, 0]
-            for part in (rest[start : start + count] for start in range(0, len(rest), count)):
-                distances[part], rows[part], proven[part] = self._find(x[part], stored, distances.shape[1], dtype)
+        distances, rows = find_nearest(x, stored, min(k, len(stored)), cosine=self.metric == "cosine")
         near = distances <= limit
         missing = (0, k - near.shape[1])
         distances = pad(distances.masked_fill(~near, torch.inf), missing, value=torch.inf)
@@ -169,8 +161,7 @@ class GalleryIndex:
         """
         stored, known = self._gallery
         names = known[: len(stored)]
-        encoded = torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
-        save_tensors(path, {"rows": stored[: len(names)], "names": encoded}, FORMAT | {"metric": self.metric})
+        save_rows(path, stored[: len(names)], names, FORMAT | {"metric": self.metric})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: torch.device | str | None = None) -> GalleryIndex:
@@ -184,21 +175,10 @@ class GalleryIndex:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or holds something else.
         """
-        tensors, metadata = load_tensors(path)
-        metric: Any = metadata.pop("metric", "")
-        remedy = "GalleryIndex.save writes one."
-        require(metadata == FORMAT, "path", f"be a gallery index with {FORMAT}", metadata, remedy)
-        rows, encoded = tensors.get("rows", torch.empty(0)), tensors.get("names", torch.empty(0))
-        fits = rows.dtype == torch.float32 and rows.dim() == 2 and rows.isfinite().all()
-        require(bool(fits), "path", "be a gallery index with finite float32 rows n d", sorted(tensors), remedy)
+        rows, names, metadata = load_rows(path, FORMAT, "GalleryIndex.save writes one.")
+        metric: Any = metadata.get("metric", "")
         index = cls(rows.shape[1], metric=metric, device=device)
-        try:
-            index._gallery = (
-                rows.to(index._gallery[0].device),
-                _check_names(json.loads(encoded.numpy().tobytes()), len(rows)),
-            )
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"path must be a gallery index with a name for each row, got {error}") from error
+        index._gallery = rows.to(index._gallery[0].device), names
         return index
 
     def _prepare(self, argument: str, rows: Tensor, first: int = 0) -> Tensor:
@@ -214,54 +194,9 @@ class GalleryIndex:
         check_finite(f"squared {argument}", 8 * rows.square().sum(1, keepdim=True), first)
         return rows
 
-    def _find(self, x: Tensor, stored: Tensor, k: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the distances and places of the k nearest rows, and whether it is proven that no other row is nearer.
-
-        The largest x·y - ‖y‖²/2 are the nearest. The k best rows lie in the k groups with the best scores, so that only
-        the best score of each group of neighbours is kept, and the rows of these groups are then compared one by one.
-        """
-        cosine, fast = self.metric == "cosine", dtype == torch.bfloat16
-        ordered = torch.int16 if fast else dtype  # the bits of bfloat16 are faster, and in order except below zero
-        origin = x.new_zeros(1) if cosine else stored[:CHUNK].mean(0)  # near it less is lost to rounding
-        queries = (x - origin).to(dtype)
-        scores = queries.new_empty(len(x) * CHUNK)
-        peaks = torch.empty(len(x), -(-len(stored) // GROUP), dtype=ordered, device=x.device)
-        for chunk, peak in zip(torch.split(stored, CHUNK), torch.split(peaks, CHUNK // GROUP, 1), strict=True):
-            y = chunk if cosine else chunk - origin
-            y = pad(y, (0, 0, 0, -len(y) % GROUP)) if len(y) % GROUP else y
-            y = y.to(dtype).view(-1, GROUP, self.dim).transpose(0, 1).flatten(0, 1)  # (p g) d -> (g p) d
-            half = y.new_zeros(1) if cosine else y.square().sum(1) / 2
-            score = scores[: len(x) * len(y)].view(len(x), -1)
-            torch.addmm(half, queries, y.T, beta=0 if cosine else -1, out=score)
-            torch.amax(score.view(ordered).view(len(x), GROUP, -1), 1, out=peak)
-        best, groups = peaks.topk(min(2 * k + 8, peaks.shape[1]))
-        places = (groups[:, :, None] * GROUP + torch.arange(GROUP, device=x.device)).flatten(1)
-        beyond = places >= len(stored)
-        places = places.masked_fill(beyond, 0)
-        near = self._measure(x, stored, places).masked_fill(beyond, torch.inf).topk(k, largest=False).indices
-        places = places.gather(1, near).sort(dim=1).values
-        distances, order = self._measure(x.double(), stored, places).float().sort(dim=1, stable=True)
-        # Rounding hides at most |x - x'| + u of a product of unit rows and u of the score; sums in float32 d·2⁻²³
-        lost = torch.linalg.vector_norm(x - queries.float(), dim=1) + BFLOAT16 if cosine else 0
-        unseen = (best[:, -1].view(dtype).float().clamp_min(0) + lost) / (1 - BFLOAT16) + (self.dim + 2) * 2**-23
-        return distances, places.gather(1, order), (distances[:, -1] < 1 - unseen) | (best.shape == peaks.shape)
-
-    def _measure(self, x: Tensor, stored: Tensor, places: Tensor) -> Tensor:
-        """Compute the distances q m of each query to the rows at its places, in the precision of the queries."""
-        count = max(1, 2**18 // (places.shape[1] * self.dim))  # of queries; their differences stay in the cache
-        pairs = zip(torch.split(x, count), torch.split(places, count), strict=True)
-        squared = torch.cat([(part[:, None] - stored[near]).square().sum(2) for part, near in pairs])
-        return squared / 2 if self.metric == "cosine" else squared.sqrt()
-
 
 def _check_names(names: Any, number: int | None = None) -> list[str]:
     strings = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
     require(strings, "names", "be a list of strings", names, error=TypeError)
     require(number in (None, len(names)), "names", f"have one for each of {number} rows", len(names))
     return list(names)
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16; older versions of torch do not tell."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,83 @@
+"""The nearest rows of a gallery too large for a matrix of all distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+CHUNK, GROUP = 2048, 8  # rows of a matrix product; rows of which a search keeps the best score only
+BFLOAT16 = 2**-8  # largest relative change of a number by rounding
+
+
+def find_nearest(queries: Tensor, gallery: Tensor, k: int, *, cosine: bool) -> tuple[Tensor, Tensor]:
+    """Return the distances and places of the k rows of a gallery that are nearest to each query, nearest first.
+
+    They are exact up to the rounding of products in float32. For the cosine on a CPU with instructions for bfloat16,
+    products in bfloat16 choose the candidates, and queries without a proof that none is missed are searched for again
+    in float32.
+
+    Args:
+        queries: Finite float32 rows q d, of unit length for the cosine.
+        gallery: Rows n d of the same kind and device.
+        k: Number of rows to find, at most n.
+        cosine: Whether distances are one minus the cosine, or Euclidean.
+    """
+    fast = cosine and queries.device.type == "cpu" and _multiplies_bfloat16()
+    count = max(1, min(1024, 2**30 // len(gallery)))  # of queries; their peaks take 512 MiB at most
+    distances = queries.new_empty(len(queries), k)
+    places, proven = torch.empty_like(distances, dtype=torch.int64), queries.new_zeros(len(queries), dtype=torch.bool)
+    for dtype in (torch.bfloat16, torch.float32) if fast else (torch.float32,):
+        rest = (~proven).nonzero()[:, 0]
+        for part in (rest[start : start + count] for start in range(0, len(rest), count)):
+            distances[part], places[part], proven[part] = _find(queries[part], gallery, k, dtype, cosine)
+    return distances, places
+
+
+def _find(x: Tensor, stored: Tensor, k: int, dtype: torch.dtype, cosine: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the distances and places of the k nearest rows, and whether it is proven that no other row is nearer.
+
+    The largest x·y - ‖y‖²/2 are the nearest. The k best rows lie in the k groups with the best scores, so that only
+    the best score of each group of neighbours is kept, and the rows of these groups are then compared one by one.
+    """
+    fast, dim = dtype == torch.bfloat16, x.shape[1]
+    ordered = torch.int16 if fast else dtype  # the bits of bfloat16 are faster, and in order except below zero
+    origin = x.new_zeros(1) if cosine else stored[:CHUNK].mean(0)  # near it less is lost to rounding
+    queries = (x - origin).to(dtype)
+    scores = queries.new_empty(len(x) * CHUNK)
+    peaks = torch.empty(len(x), -(-len(stored) // GROUP), dtype=ordered, device=x.device)
+    for chunk, peak in zip(torch.split(stored, CHUNK), torch.split(peaks, CHUNK // GROUP, 1), strict=True):
+        y = chunk if cosine else chunk - origin
+        y = pad(y, (0, 0, 0, -len(y) % GROUP)) if len(y) % GROUP else y
+        y = y.to(dtype).view(-1, GROUP, dim).transpose(0, 1).flatten(0, 1)  # (p g) d -> (g p) d
+        half = y.new_zeros(1) if cosine else y.square().sum(1) / 2
+        score = scores[: len(x) * len(y)].view(len(x), -1)
+        torch.addmm(half, queries, y.T, beta=0 if cosine else -1, out=score)
+        torch.amax(score.view(ordered).view(len(x), GROUP, -1), 1, out=peak)
+    best, groups = peaks.topk(min(2 * k + 8, peaks.shape[1]))
+    places = (groups[:, :, None] * GROUP + torch.arange(GROUP, device=x.device)).flatten(1)
+    beyond = places >= len(stored)
+    places = places.masked_fill(beyond, 0)
+    near = _measure(x, stored, places, cosine).masked_fill(beyond, torch.inf).topk(k, largest=False).indices
+    places = places.gather(1, near).sort(dim=1).values
+    distances, order = _measure(x.double(), stored, places, cosine).float().sort(dim=1, stable=True)
+    # Rounding hides at most |x - x'| + u of a product of unit rows and u of the score; sums in float32 d·2⁻²³
+    lost = torch.linalg.vector_norm(x - queries.float(), dim=1) + BFLOAT16 if cosine else 0
+    unseen = (best[:, -1].view(dtype).float().clamp_min(0) + lost) / (1 - BFLOAT16) + (dim + 2) * 2**-23
+    return distances, places.gather(1, order), (distances[:, -1] < 1 - unseen) | (best.shape == peaks.shape)
+
+
+def _measure(x: Tensor, stored: Tensor, places: Tensor, cosine: bool) -> Tensor:
+    """Compute the distances q m of each query to the rows at its places, in the precision of the queries."""
+    count = max(1, 2**18 // (places.shape[1] * x.shape[1]))  # of queries; their differences stay in the cache
+    pairs = zip(torch.split(x, count), torch.split(places, count), strict=True)
+    squared = torch.cat([(part[:, None] - stored[near]).square().sum(2) for part, near in pairs])
+    return squared / 2 if cosine else squared.sqrt()
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16; older versions of torch do not tell."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
