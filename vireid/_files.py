@@ -133,16 +133,18 @@ def save_rows(path: str | os.PathLike[str], rows: Tensor, names: Sequence[str], 
 
 
 def load_rows(
-    path: str | os.PathLike[str], metadata: Mapping[str, str], remedy: str
+    path: str | os.PathLike[str], metadata: Mapping[str, str], writer: str
 ) -> tuple[Tensor, list[str], dict[str, str]]:
-    """Read the rows of :func:`save_rows`, their names and the metadata, which must include those that are given.
+    """Read the rows of :func:`save_rows`, their names and the metadata, which must include those of the writer.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or something else.
     """
     tensors, found = load_tensors(path)
-    require(found.items() >= metadata.items(), "path", f"be a file of {dict(metadata)}", found, remedy)
+    remedy = f"{writer} writes one."
+    written = found.items() >= metadata.items()
+    require(written, "path", f"be a file of {writer}", f"{path}, {found}", f"One has {dict(metadata)}.")
     require(tensors.keys() == {"embeddings", "names"}, "path", "hold embeddings and names", sorted(tensors), remedy)
     rows = tensors["embeddings"]
     fits = rows.dtype == torch.float32 and rows.dim() == 2 and bool(rows.isfinite().all())

@@ -402,7 +402,7 @@ def _load_embeddings(argument: str, path: str) -> tuple[Tensor, list[str], dict[
     from vireid._files import load_rows
 
     with _naming(argument):
-        return load_rows(path, _FORMAT, "vireid embed writes one.")
+        return load_rows(path, _FORMAT, "vireid embed")
 
 
 def _open_gallery(path: str) -> tuple[GalleryIndex, dict[str, str]]:

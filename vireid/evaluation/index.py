@@ -175,7 +175,7 @@ class GalleryIndex:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or holds something else.
         """
-        rows, names, metadata = load_rows(path, FORMAT, "GalleryIndex.save writes one.")
+        rows, names, metadata = load_rows(path, FORMAT, "GalleryIndex.save")
         metric: Any = metadata.get("metric", "")
         index = cls(rows.shape[1], metric=metric, device=device)
         index._gallery = rows.to(index._gallery[0].device), names
