@@ -217,7 +217,7 @@ def plot(runs):
                 course.plot(
                     *zip(*points, strict=True), style, marker="o", markersize=4, label=name, color=colours[title]
                 )
-    course.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0: the gain comes late")
+    course.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0: what gains, gains late")
     course.legend()
     for axes in (pairs, course):
         axes.grid(alpha=0.3)
