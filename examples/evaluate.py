@@ -71,6 +71,7 @@ def main(args):
     options = {"workers": args.workers, "flip": args.flip, "cache": args.cache or args.output / "cache"}
     results = evaluate(network, images, protocols, progress=True, **options)
     print(*(result.protocol for result in results.values()), format_results(results), sep="\n")
+    print(f"tested on {dataset.counts()['test identities']} people")
     saved = {row: result.to_dict() for row, result in results.items()}
     (args.output / "evaluation.json").write_text(json.dumps(saved, indent=1))
     about = {"counts": dataset.counts(), "settings": vars(args), "command": sys.argv}

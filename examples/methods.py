@@ -14,7 +14,6 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -485,8 +484,7 @@ def open_dataset(args, *, report):
     if report:
         vireid.data.check_images([*dataset.train, *dataset.test_visible, *dataset.test_infrared])
         print(vireid.data.check_dataset(dataset), f"fingerprint of the data: {dataset.fingerprint()}", sep="\n")
-    notes = {**asdict(source), "root": str(root.absolute()), "fingerprint": dataset.fingerprint(), **exclude}
-    return dataset, protocols, notes
+    return dataset, protocols, {**source.describe_training(dataset), **exclude}
 
 
 def open_test_data(args, notes):
@@ -521,8 +519,8 @@ def diagnose(output, identities):
     return {f"auxiliary {name}": value for name, value in found.items()}
 
 
-def judge_auxiliary(history):
-    """Return a warning if the auxiliary modality has told no people apart in the steps of an epoch, or nothing."""
+def judge_auxiliary(history, report=lambda warning: None):
+    """Report and return a warning if the auxiliary modality told no people apart in the steps of an epoch, or ""."""
     known = [values for values in history if {"identity_consistency", "auxiliary consistency"} <= values.keys()]
     if not known:
         return ""
@@ -533,8 +531,12 @@ def judge_auxiliary(history):
     if guess <= 90:
         return ""
     found = f"L_idc is at {guess:.0f} % of a guess, and {active:.0f} % of the hinges of L_ia are active"
-    remedy = "A generator that starts at its inputs stays alive (A38 in the paper notes)."
-    return f"\nThe auxiliary modality has collapsed: {found}. {remedy}\n"
+    remedy = (
+        "A generator that starts at its inputs stays alive (A38 in the paper notes): --pretrained starts it so, and"
+    )
+    warning = f"The auxiliary modality has collapsed: {found}. {remedy} --auxiliary inputs for methods without one."
+    report(f"\n{warning}")
+    return warning
 
 
 def panels_of(history, results):

@@ -17,7 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -107,7 +107,7 @@ def main(epochs, people):
     torch.manual_seed(0)
     embedder = train(dataset.train, epochs).eval()
     embedder.save_pretrained(OUTPUT)
-    notes = {**asdict(source), "fingerprint": dataset.fingerprint()}  # `vireid evaluate` then tests the same people
+    notes = source.describe_training(dataset)  # `vireid evaluate` then tests the same people
     (OUTPUT / "training.json").write_text(json.dumps(notes))
 
     # How good is it on people it has never seen, and which distance means the same person?

@@ -107,7 +107,7 @@ def fit(args, accelerator, watch):
     transform = data.create_test_transform(**run.plain.model.preprocessing)
     images = run.dataset.test_images(transform, value_range=args.value_range)
     settings = settings_of(args) | {"processes": str(accelerator.num_processes), "data": run.dataset.fingerprint()}
-    last, best, length, finished = run.output / "last.pt", run.output / "best", len(run.batches), 0
+    last, best, length, finished, told = run.output / "last.pt", run.output / "best", len(run.batches), 0, False
     with models.lock_folder(run.output) if main else nullcontext():
         accelerator.init_trackers(run.output.name, settings)
         if last.exists():
@@ -148,7 +148,7 @@ def fit(args, accelerator, watch):
                 progress.set_postfix(terms, refresh=False)
                 progress.update()
                 watch(run, epoch)
-            accelerator.print(methods.judge_auxiliary(run.history[-length:]) if epoch >= args.warm_up else "", end="")
+            told = told or (epoch >= args.warm_up and methods.judge_auxiliary(run.history[-length:], accelerator.print))
         progress.close()
         if main:
             report(run, settings)

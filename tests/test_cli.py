@@ -338,6 +338,10 @@ def test_evaluate_gives_the_results_of_evaluate(vireid_, here, embedded, tmp_pat
     code, output, error = vireid_(*words, "same camera", "--picture", tmp_path / "own" / "ranks.png")
     assert code == 0
     assert output.startswith("infrared → visible, all images but those of the same camera, image-level CMC\n")
+    assert (
+        "\ntested on 9 people, 36 infrared queries (0 skipped: no match), 72 visible queries (0 skipped: no match)\n"
+        in output
+    )
     assert output.endswith(f"{tmp_path / 'own' / 'ranks-visible-infrared.png'}: visible → infrared\n")
     assert "warning: The network does not say what it was trained on: nothing tells whether it knows people" in error
     assert "--exclude 'same camera' excludes nothing: no visible camera has the camera of an infrared one." in error
@@ -393,6 +397,44 @@ def test_evaluate_tests_nobody_whom_the_network_was_trained_on(vireid_, here, tm
             code, output, error = vireid_(command, tmp_path / "best", *words)
             assert (code, output) == (2, "")
             assert error.startswith(f"vireid {command}: {message}")
+
+
+def test_a_table_of_the_training_s_people_is_divided_like_the_training(vireid_, here, tmp_path):
+    source = vireid.data.DataSource(
+        "folder", str(here / "people"), visible="cam[1245]", infrared="cam[36]", pattern=PATTERN, split_seed=5
+    )
+    shutil.copytree(here / "network", tmp_path / "run" / "best")
+    training = source.describe_training(source.open())
+    (tmp_path / "run" / "best" / "training.json").write_text(json.dumps(training))
+    lines = [f"{r.path},{r.modality.value},{r.path.parent.name}" for r in source.read()]
+    table = tmp_path / "people.csv"
+    table.write_text("\n".join(["path,modality,identity", *lines]))
+    code, output, error = vireid_("evaluate", tmp_path / "run" / "best", "--root", table)
+    assert code == 0
+    assert "\ntested on 4 people, " in output
+    assert "only their names tell whether it knows people of" in error
+    shutil.copytree(here / "people", tmp_path / "copy")
+    table.write_text(table.read_text().replace(str(here / "people"), "copy"))
+    code, output, error = vireid_("evaluate", tmp_path / "run" / "best", "--root", table, "--test-share", "1")
+    assert (code, output) == (2, "")
+    assert "--root must hold people for the test whom the network was not trained on, got '5 with names of" in error
+    code, _, error = vireid_("evaluate", tmp_path / "run")
+    best = str(tmp_path / "run" / "best")
+    rule = f"NETWORK must be a network, got {str(tmp_path / 'run')!r}, which is none; {best!r} is one."
+    assert (code, error) == (2, f"vireid evaluate: {rule}\n")
+
+
+def test_images_of_the_other_modality_are_warned_of(vireid_, here, tmp_path):
+    swapped = ["--visible", "cam[36]", "--infrared", "cam[1245]", "--pattern", PATTERN, "--root", "people"]
+    words = ["embed", "network", "people/cam1", "--modality", "infrared", "-o", tmp_path / "x.safetensors"]
+    for command, kinds in {
+        ("check", "people", *swapped[:-2]): ("visible images looked at are gray", "infrared images .* are in colour"),
+        ("evaluate", "network", *swapped): ("visible images looked at are gray", "infrared images .* are in colour"),
+        tuple(words): ("18 of 18 infrared images looked at are in colour, the first: people/cam1/0001/0001.jpg. Are",),
+    }.items():
+        code, _, error = vireid_(*command)
+        assert code == 0
+        assert all(re.search(f"warning: .*{kind}", error) for kind in kinds), error
 
 
 def test_evaluate_follows_the_identities_of_your_own_people(vireid_, here, embedded, tmp_path):
@@ -493,6 +535,8 @@ def test_search_finds_what_the_index_finds(vireid_, files, tmp_path):
     code, output, _ = vireid_("search", *files, "-k", "3", "--threshold", "0", "--picture", tmp_path / "found.png")
     assert code == 0
     assert output.count("nobody in the gallery") == len(queries)
+    assert output.endswith(f"\nnobody for {len(queries)} of {len(queries)} queries\n")
+    assert "nobody" not in vireid_("search", *files)[1]
     assert Image.open(tmp_path / "found.png").height > 300
     index.save(tmp_path / "index.safetensors")
     code, again, _ = vireid_("search", tmp_path / "index.safetensors", files[1], "-k", "3", "--threshold", limit)
@@ -555,7 +599,13 @@ def test_calibrate_saves_the_calibration_next_to_the_network(vireid_, here, embe
     assert Calibration.load(saved) == expected
     saved.unlink()
     assert all(Image.open(tmp_path / f"{name}.png").height > 300 for name in ("pairs", "det"))
+    code, _, error = vireid_(*words, "--exclude", "same camera")
+    assert error == (
+        "vireid calibrate: warning: --exclude 'same camera' excludes nothing: "
+        "no visible camera has the camera of an infrared one.\n"
+    )
     code, output, error = vireid_(*words, "--within", "infrared", "--exclude", "same camera", "--json")
+    assert error == ""
     within = calibrate(embedded["infrared"], false_accept_rate=0.1, exclude="same camera")
     assert json.loads(output)["threshold"] == within.threshold
     assert Calibration.load(here / "network" / "calibration-infrared.json") == within

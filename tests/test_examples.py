@@ -704,6 +704,12 @@ def test_collapsed_auxiliary_modality_is_told(generator):
     warning = module().judge_auxiliary(history[-10:])
     assert ("The auxiliary modality has collapsed: L_idc is at 1" in warning) == isinstance(generator, Constant)
     assert (warning == "") != isinstance(generator, Constant)
+    assert warning == "" or warning.endswith(
+        "--pretrained starts it so, and --auxiliary inputs for methods without one."
+    )
+    reports = []
+    assert module().judge_auxiliary(history[-10:], reports.append) == warning
+    assert reports == ([f"\n{warning}"] if warning else [])
 
 
 def test_other_methods_have_no_auxiliary_modality_to_judge():

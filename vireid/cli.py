@@ -91,6 +91,7 @@ def _check(args: argparse.Namespace) -> int:
     report, fingerprint = vireid.data.check_dataset(dataset), dataset.fingerprint()
     images, damaged = [*dataset.train, *dataset.test_visible, *dataset.test_infrared], []
     images += getattr(dataset, "unlabelled", [])
+    _warn_of_modalities(images)
     for record in _bar(args, images, "images"):
         try:
             vireid.data.read_image(record.path)
@@ -127,7 +128,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(json.dumps({row: result.to_dict() for row, result in results.items()}, indent=1))
     else:
         titles = dict.fromkeys(result.protocol for result in results.values())
-        print(*titles, vireid.evaluation.format_results(results), sep="\n")
+        print(*titles, _count_tested(dataset, results), vireid.evaluation.format_results(results), sep="\n")
     if args.output:
         about: dict[str, Any] = {"fingerprint": dataset.fingerprint(), "counts": dataset.counts()}
         settings = {name: value for name, value in vars(args).items() if name not in {"run", "parser", "command"}}
@@ -209,6 +210,8 @@ def _search(args: argparse.Namespace) -> int:
         for columns in zip(named, rows.tolist(), distances.tolist(), strict=True)
     ]
     print(_to_json(names, found) if args.json else _to_table(names, found))
+    if threshold is not None and not args.json:
+        print(f"nobody for {sum(not rows for rows in found):,} of {len(found):,} queries")
     if args.picture:
         ranking = SimpleNamespace(rows=rows, correct=None, distances=distances)
         _draw(args.picture, ranking, *(_images(of_side, None, "visible").records for of_side in (names, gallery.names)))
@@ -220,7 +223,10 @@ def _calibrate(args: argparse.Namespace) -> int:
     _require(args.output is not None or Path(args.source).is_dir(), "output", "be given unless NETWORK is a folder")
     path = args.output or Path(args.source, f"calibration-{args.within}.json" if args.within else "calibration.json")
     source, dataset, _ = _open_test_data(args)
-    sets = _embed_test_images(args, source, dataset, [args.within] if args.within else ["visible", "infrared"])
+    sides = [args.within] if args.within else ["visible", "infrared"]
+    sets = _embed_test_images(args, source, dataset, sides)
+    if not args.within:
+        _warn_of_exclusion(args.exclude, dataset, {})
     pairs: dict[str, Any] = {"distance": args.distance, "exclude": args.exclude}
     options: dict[str, Any] = {**pairs, "false_accept_rate": args.false_accept_rate, "confidence": args.confidence}
 
@@ -229,14 +235,16 @@ def _calibrate(args: argparse.Namespace) -> int:
         with _naming("output"):
             calibration.save(path)
         done()
+        title = f"{' and '.join(sides)} test images"
+        if args.histogram or args.det:
+            compared = {title: vireid.evaluation.compare_pairs(*sets, **pairs)}
         if args.histogram:
-            compared = {"": vireid.evaluation.compare_pairs(*sets, **pairs)}
-            limits = {"": calibration.threshold}
+            limits = {title: calibration.threshold}
             _save_figure(args.histogram, vireid.visualization.plot_histograms(compared, thresholds=limits))
             done()
         if args.det:
-            curve = vireid.evaluation.compute_error_rates(*vireid.evaluation.compare_pairs(*sets, **pairs))
-            figure = vireid.visualization.plot_det({"test images": curve}, false_accept_rate=args.false_accept_rate)
+            curves = {title: vireid.evaluation.compute_error_rates(*compared[title])}
+            figure = vireid.visualization.plot_det(curves, false_accept_rate=args.false_accept_rate)
             _save_figure(args.det, figure)
             done()
     if args.json:
@@ -289,15 +297,11 @@ def _recognise(args: argparse.Namespace, notes: Mapping[str, Any]) -> str | None
     _require(args.root is not None or len(notes) > 0, "root", "be given, or --visible and --infrared")
     if args.root is None or (notes and Path(args.root).absolute() == Path(notes.get("root") or "").absolute()):
         return None
-    root = Path(args.root)
-    signs = {"sysu": "exp/test_id.*", "regdb": "idx/train_visible_*.txt", "llcm": "idx/train_vis.txt"}
-    found = ["table"] if root.is_file() else [name for name, sign in signs.items() if any(root.glob(sign))]
-    _require(root.exists(), "root", f"be a folder or a table, got {str(root)!r}", FileNotFoundError)
-    if not found and notes.get("dataset") == "folder":
+    found = vireid.data.recognise_dataset(args.root)
+    if found is None and notes.get("dataset") == "folder":
         return None
-    rule = f"be given: {str(root)!r} has the split files of {found or 'no known data set'}"
-    _require(len(found) == 1, "dataset", rule)
-    return found[0]
+    _require(found is not None, "dataset", f"be given: {args.root!r} has the split files of no known data set")
+    return found
 
 
 def _read_notes(args: argparse.Namespace) -> dict[str, Any]:
@@ -331,11 +335,7 @@ def _create_protocols(
         placed = (exclude == "same location") == (args.locations is not None)
         _require(placed, "locations", 'be given with --exclude "same location", and only then')
         locations = _read_locations(args.locations or (), dataset.camera_names)
-        seen = [{record.camera for record in side} for side in (dataset.test_visible, dataset.test_infrared)]
-        places = [{locations.get(camera, camera) for camera in cameras} for cameras in seen]
-        if exclude != "none" and places[0].isdisjoint(places[1]):
-            what = f"no visible camera has the {exclude.removeprefix('same ')} of an infrared one"
-            warnings.warn(f"--exclude {exclude!r} excludes nothing: {what}.", stacklevel=1)
+        _warn_of_exclusion(exclude, dataset, locations)
         options |= {"gallery": args.gallery or "all", "exclude": exclude, "locations": locations or None}
         directions = {"infrared → visible": "infrared", "visible → infrared": "visible"}
         return {row: vireid.evaluation.OwnProtocol(query, **options) for row, query in directions.items()}
@@ -346,6 +346,17 @@ def _create_protocols(
     if name == "sysu" and args.gallery == "official":
         options["permutations"] = dataset.gallery_permutations()
     return vireid.evaluation.create_protocols(name, **options)  # type: ignore[arg-type]
+
+
+def _warn_of_exclusion(exclude: str, dataset: PersonDataset, locations: Mapping[int, int]) -> None:
+    """Say so if no image of one modality can be excluded for one of the other."""
+    visible, infrared = (
+        {locations.get(record.camera, record.camera) for record in side}
+        for side in (dataset.test_visible, dataset.test_infrared)
+    )
+    if exclude != "none" and visible.isdisjoint(infrared):
+        what = f"no visible camera has the {exclude.removeprefix('same ')} of an infrared one"
+        warnings.warn(f"--exclude {exclude!r} excludes nothing: {what}.", stacklevel=1)
 
 
 def _read_locations(words: Iterable[str], names: Mapping[int, str]) -> dict[int, int]:
@@ -393,8 +404,14 @@ def _embed_test_images(
 
 
 def _extract(args: argparse.Namespace, model: Any, images: PersonImages, modality: str) -> EmbeddingSet:
+    _warn_of_modalities(images.records)
     options: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "flip", "cache")}
     return vireid.evaluation.extract_embeddings(model, images, modality, progress=_shows_bars(args), **options)
+
+
+def _warn_of_modalities(records: Sequence[Record]) -> None:
+    for sentence in vireid.data.check_modalities(records):
+        warnings.warn(sentence, stacklevel=1)
 
 
 def _load_embeddings(argument: str, path: str) -> tuple[Tensor, list[str], dict[str, str]]:
@@ -467,6 +484,16 @@ def _to_bytes(transform: Any, image: Tensor) -> Tensor:
 
 
 # Output
+
+
+def _count_tested(dataset: PersonDataset, results: Mapping[str, Any]) -> str:
+    """Say how many people and queries the results are of."""
+    skipped: dict[str, int] = {}
+    for result in results.values():
+        side = f"{result.queries:,} {result.settings['query']} queries"
+        skipped[side] = max(skipped.get(side, 0), result.queries - min(result.valid_queries))
+    sides = [f"{side} ({count:,} skipped: no match)" for side, count in skipped.items()]
+    return f"tested on {dataset.counts()['test identities']:,} people, {', '.join(sides)}"
 
 
 def _to_json(names: Sequence[str], found: Sequence[Sequence[tuple[str, int, float]]]) -> str:
@@ -601,10 +628,10 @@ def _build_parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"vireid {vireid.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, (run, add_options, summary, description) in _COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.\n{description}"
-        )
+    for name, (run, add_options, examples) in _COMMANDS.items():
+        summary = (run.__doc__ or name).rstrip(".")
+        short = f"{summary[0].lower()}{summary[1:]}"
+        command = commands.add_parser(name, help=short, description=f"{summary}.\n{examples}")
         command.set_defaults(run=run, parser=command)
         add_options(command)
         command.add_argument("--quiet", action="store_true", help="show no progress bars")
@@ -641,11 +668,8 @@ def _add_evaluate(command: _Parser) -> None:
     galleries = "SYSU-MM01: agw (default) or official; your own: all (default) or one per camera"
     add("--gallery", choices=("agw", "official", "all", "one per camera"), help=galleries)
     add("--shots", type=_integer(1), metavar="N", help="images of each person in SYSU-MM01's official galleries (1)")
-    add(
-        "--exclude",
-        choices=("none", "same camera", "same location"),
-        help="images your own queries may not find (none)",
-    )
+    rules = ("none", "same camera", "same location")
+    add("--exclude", choices=rules, help="images your own queries may not find (none)")
     places = "location of each of your cameras, such as 1=hall 3=hall 4=yard, for --exclude 'same location'"
     add("--locations", nargs="+", metavar="CAMERA=PLACE", help=places)
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
@@ -668,14 +692,7 @@ def _add_embed(command: _Parser) -> None:
     add = command.add_argument
     add("images", metavar="IMAGES", nargs="+", help="images, folders, .txt lists of images, or - for a list on stdin")
     add("--modality", choices=("visible", "infrared"), required=True, help="modality of all the images")
-    add(
-        "-o",
-        "--output",
-        type=_file(".safetensors"),
-        required=True,
-        metavar="FILE",
-        help=".safetensors file",
-    )
+    add("-o", "--output", type=_file(".safetensors"), required=True, metavar="FILE", help=".safetensors file")
     add("--trusted", action="store_true", help="trust a .pt2 file, which can execute code")
     _add_range(command)
     _add_embedding(command)
@@ -688,9 +705,8 @@ def _add_search(command: _Parser) -> None:
     add("-k", type=_integer(1), default=10, metavar="N", help="images to find for each query (%(default)s)")
     limit = command.add_mutually_exclusive_group()
     limit.add_argument("--threshold", type=_number(0), metavar="X", help="largest distance of an image that is found")
-    limit.add_argument(
-        "--calibration", metavar="PATH", help="file or folder of vireid calibrate, or .onnx file, with the threshold"
-    )
+    what = "file or folder of vireid calibrate, or .onnx file, with the threshold"
+    limit.add_argument("--calibration", metavar="PATH", help=what)
     what = "what is found for some of the queries, framed gray, as nobody tells here who is right"
     _add_picture(command, "--picture", what)
     _add_json(command)
@@ -725,7 +741,7 @@ def _add_export(command: _Parser) -> None:
 
 
 def _add_network(command: _Parser, text: str = "folder of an embedder, or hub:name/model") -> None:
-    command.add_argument("source", metavar="NETWORK", help=text)
+    command.add_argument("source", metavar="NETWORK", type=_network, help=text)
 
 
 def _add_data(command: _Parser) -> None:
@@ -793,6 +809,13 @@ def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
     return read
 
 
+def _network(text: str) -> str:
+    inside = Path(text, "best")
+    if not Path(text, "config.json").exists() and (inside / "config.json").exists():
+        raise argparse.ArgumentTypeError(f"must be a network, got {text!r}, which is none; {str(inside)!r} is one")
+    return text
+
+
 def _file(*endings: str) -> Callable[[str], Path]:
     def read(text: str) -> Path:
         if Path(text).suffix not in endings:
@@ -802,11 +825,10 @@ def _file(*endings: str) -> Callable[[str], Path]:
     return read
 
 
-_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parser], None], str, str]] = {
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parser], None], str]] = {
     "check": (
         _check,
         _add_check,
-        "count and read the images of a data set",
         """
   vireid check SYSU-MM01
   vireid check people.csv
@@ -816,14 +838,12 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     "synthesize": (
         _synthesize,
         _add_synthesize,
-        "draw a data set of synthetic people",
         """
   vireid synthesize people --size 96 48""",
     ),
     "evaluate": (
         _evaluate,
         _add_evaluate,
-        "evaluate a network with the protocols of a data set",
         """
   vireid evaluate runs/train/best
   vireid evaluate mun --root SYSU-MM01 --gallery official --flip mean
@@ -832,7 +852,6 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     "compare": (
         _compare,
         _add_compare,
-        "name the first difference of two runs",
         """
   vireid compare runs/train runs/again
   vireid compare --table runs/b runs/mun""",
@@ -840,7 +859,6 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     "embed": (
         _embed,
         _add_embed,
-        "write the embeddings of images to a file",
         """
   vireid embed mun gallery/ --modality visible -o gallery.safetensors
   find night -name '*.png' | vireid embed mun - --modality infrared -o night.safetensors""",
@@ -848,14 +866,12 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     "search": (
         _search,
         _add_search,
-        "find the gallery images nearest to each query",
         """
   vireid search gallery.safetensors night.safetensors -k 5 --calibration mun --picture found.png""",
     ),
     "calibrate": (
         _calibrate,
         _add_calibrate,
-        "choose a threshold from the test images of a data set",
         """
   vireid calibrate runs/train/best --false-accept-rate 0.001
   vireid calibrate mun --root people.csv --histogram pairs.png""",
@@ -863,7 +879,6 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     "export": (
         _export,
         _add_export,
-        "write the network of one modality to an ONNX or torch.export file",
         """
   vireid export mun --modality infrared -o infrared.onnx --images night/""",
     ),

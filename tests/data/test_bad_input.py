@@ -38,6 +38,7 @@ from vireid.data import (
     TwoViews,
     check_dataset,
     check_images,
+    check_modalities,
     corrupt,
     create_dataset,
     create_test_transform,
@@ -48,6 +49,7 @@ from vireid.data import (
     read_folders,
     read_image,
     read_table,
+    recognise_dataset,
     split_identities,
 )
 
@@ -147,6 +149,12 @@ CASES = {
         decoder=choice("pilow"),
     ),
     "check_images": case(check_images, {}, records=[value for value in RECORD_LISTS if value not in ([], {})]),
+    "check_modalities": case(
+        check_modalities,
+        {"records": []},
+        records=[value for value in RECORD_LISTS if value not in ([], {})],
+        sample=[value for value in integer(1) if value is not None],
+    ),
     "CrossModalityIdentitySampler": case(
         CrossModalityIdentitySampler,
         {"visible_identities": [0, 1], "infrared_identities": [0, 1], "identities_per_batch": 1},
@@ -314,6 +322,7 @@ CASES |= {
         path=[*PATH, ROOT, ROOT / "nowhere.csv", "\0"],
         root=[value for value in NOWHERE if value is not None],
     ),
+    "recognise_dataset": case(recognise_dataset, {}, root=[*PATH, ROOT / "nowhere", "\0"]),
     "open_test_data": case(
         open_test_data,
         {"given": {}},

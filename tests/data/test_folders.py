@@ -181,10 +181,26 @@ def test_what_the_pattern_misses_is_shown(home):
     write(home / "rgb", *(f"x/{i}.png" for i in range(5)))
     expected = (
         f"pattern must match the path of every image below {home / 'rgb'}, got ['x/0.png', 'x/1.png', 'x/2.png']. "
-        "It matches 4 of 9 images, from the start of the path."
+        "It matches 4 of 9 images, from the start of the path. To keep the others as images of unknown people, make it "
+        f"optional: (?:{PATTERN})?"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         read_folders(visible="rgb", infrared="ir", pattern=PATTERN, root=home)
+    unlabelled = [
+        record.path
+        for record in read_folders(visible="rgb", infrared="ir", pattern=f"(?:{PATTERN})?", root=home)
+        if record.identity == -1
+    ]
+    assert unlabelled == [home / "rgb" / "x" / f"{i}.png" for i in range(5)]
+
+
+def test_a_folder_that_is_missing_is_answered_with_those_that_are_there(home):
+    (home / ".hidden").mkdir()
+    rule = (
+        "infrared must be a folder, or a glob below one, got 'thermo'. It begins in .*, which has the folders ir, rgb."
+    )
+    with pytest.raises(FileNotFoundError, match=f"^{rule}$"):
+        read_folders(visible="rgb", infrared="thermo", root=home)
 
 
 @pytest.mark.parametrize(

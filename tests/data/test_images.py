@@ -20,6 +20,7 @@ from vireid.data import (
     RandomCorruption,
     Record,
     check_images,
+    check_modalities,
     create_dataset,
     create_test_transform,
     generate_synthetic,
@@ -312,3 +313,25 @@ def test_fingerprint_is_the_same_in_another_process(tmp_path):
     records = create_dataset("sysu", root).test_visible
     other = PersonImages(records, Normalize(mean=(0.5, 0.5, 0.5))).fingerprint()
     assert other != PersonImages(records, Normalize()).fingerprint()
+
+
+def test_images_of_the_other_modality_are_noticed(tmp_path):
+    def records(modality, *, colour, number=4):
+        paths = [tmp_path / f"{modality}-{colour}-{i}.png" for i in range(number)]
+        for path in paths:
+            Image.new("RGB", (4, 8), (90, 20, 60) if colour else (60, 60, 60)).save(path)
+        return [Record(path, 1, 1, modality) for path in paths]
+
+    gray, colour = records("infrared", colour=False), records("visible", colour=True)
+    assert check_modalities([*gray, *colour]) == ()
+    gray_visible, coloured = records("visible", colour=False), records("infrared", colour=True)
+    found = check_modalities([*gray_visible, *coloured], sample=2)
+    assert [sentence.partition(", the")[0] for sentence in found] == [
+        "2 of 2 visible images looked at are gray",
+        "2 of 2 infrared images looked at are in colour",
+    ]
+    assert found[1].endswith(f"the first: {coloured[0].path}. Are they visible images?")
+    assert check_modalities([*colour[:1], *gray_visible, *gray, *coloured[:2]]) == ()  # some are not enough
+    assert check_modalities([Record(tmp_path / "none.png", 1, 1, "infrared")]) == ()
+    with pytest.raises(ValueError, match="sample must be an integer of at least 1, got 0"):
+        check_modalities(gray, sample=0)

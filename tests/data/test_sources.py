@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 from PIL import Image
 
-from vireid.data import DataSource, OwnDataset, generate_synthetic, open_test_data
+from vireid.data import DataSource, OwnDataset, generate_synthetic, open_test_data, recognise_dataset
 
 PATTERN = r"(?P<identity>[^/]+)/"
 
@@ -85,18 +85,83 @@ def test_images_that_have_changed_are_refused(home):
         open_test_data({"test_share": 1}, notes)  # whatever has changed
 
 
-def test_the_same_images_as_another_kind_of_data_are_known(home):
-    _, notes = described()
-    lines = [f"{path},{side},{path.parent.name}" for path, side in (
-        (path, {"rgb": "visible", "ir": "infrared"}[path.parts[0]]) for path in map(relative(home), home.rglob("*.png"))
-    )]  # fmt: skip
+def tabulate(home, *, rename=str):
+    """A table of the two folders."""
+    lines = [
+        f"{path.relative_to(home)},{modality},{rename(path.parent.name)}"
+        for side, modality in (("rgb", "visible"), ("ir", "infrared"))
+        for path in sorted((home / side).rglob("*.png"))
+    ]
     (home / "people.csv").write_text("\n".join(["path,modality,identity", *lines]))
-    with pytest.raises(ValueError, match=r"^root must hold images for the test .*, got '8 of its training, the first"):
-        open_test_data({"dataset": "table", "root": "people.csv"}, notes)
 
 
-def relative(home):
-    return lambda path: path.relative_to(home)
+def test_the_same_images_as_another_kind_of_data_are_divided_alike(home):
+    source, notes = described(test_share=0.25, split_seed=3)
+    tabulate(home)
+    table = {"dataset": "table", "root": "people.csv"}
+    for training in (notes, source.describe_training(source.open())):
+        with pytest.warns(UserWarning, match="^The network was trained on"):
+            assert shown(open_test_data(table, training)[1]) == shown(source.open())
+        with pytest.raises(ValueError, match=r"^root must hold images .*, got '12 of its training, the first"):
+            open_test_data({**table, "test_share": 1}, training)
+
+
+def test_people_with_names_of_the_training_are_never_tested(home, tmp_path):
+    source, _ = described()
+    training = json.loads(json.dumps(source.describe_training(source.open())))
+    known = sorted({f"p{i}" for i in range(8)} - shown(source.open()))
+    assert not any(name in json.dumps(training["people"]) for name in known)
+    film(tmp_path / "copy", [f"p{i}" for i in range(8)])  # other files
+    tabulate(tmp_path / "copy")
+    given = {"dataset": "table", "root": tmp_path / "copy" / "people.csv"}
+    with pytest.warns(UserWarning, match="only their names tell whether it knows people of"):
+        assert shown(open_test_data(given, training)[1]) == shown(source.open())
+    rule = (
+        f"root must hold people for the test whom the network was not trained on, got '4 with .*: {known[0]}'. Divide"
+    )
+    with pytest.raises(ValueError, match=f"^{rule}"):
+        open_test_data({**given, "test_share": 1}, training)
+    film(tmp_path / "mixed", ["q1", "q2", *known])
+    with pytest.raises(ValueError, match=f"^{rule}"):
+        open_test_data({"root": tmp_path / "mixed", "test_share": 1}, training)
+    film(tmp_path / "shop", ["q1", "q2", "q3"])
+    with pytest.warns(UserWarning, match="only their names tell"):
+        assert shown(open_test_data({"root": tmp_path / "shop"}, training)[1]) == {"q1", "q2", "q3"}
+
+
+def test_numbers_are_one_name_however_they_are_written(home, tmp_path):
+    film(tmp_path / "a", ["1", "2", "3", "4"])
+    source = DataSource("folder", tmp_path / "a", visible="rgb", infrared="ir", pattern=PATTERN, test_share=0.5)
+    training = source.describe_training(source.open())
+    film(tmp_path / "b", ["0001", "0002", "0003", "0004", "anna"])  # not all are numbers
+    rule = "root must hold people for the test whom the network was not trained on, got '2 with names"
+    with pytest.raises(ValueError, match=f"^{rule}"):
+        open_test_data({"root": tmp_path / "b", "test_share": 1}, training)
+
+
+def test_an_error_about_folders_of_the_training_says_so(home, tmp_path):
+    _, notes = described()
+    (tmp_path / "shop" / "thermo").mkdir(parents=True)
+    rule = "visible must be a folder, .* which has the folders thermo. The visible is that of the training: give one"
+    with pytest.raises(FileNotFoundError, match=f"^{rule}"):
+        open_test_data({"root": tmp_path / "shop"}, notes)
+    with pytest.raises(FileNotFoundError, match="which has the folders thermo.$"):
+        open_test_data({"root": tmp_path / "shop", "visible": "rgb"}, notes)
+
+
+def test_data_sets_are_recognised_by_their_split_files(tmp_path):
+    for layout in ("sysu", "regdb", "llcm"):
+        options = {"train_identities": 2, "test_identities": 1, "images_per_camera": 1, "size": (32, 16)}
+        assert recognise_dataset(generate_synthetic(tmp_path / layout, layout, **options)) == layout
+    assert recognise_dataset(tmp_path) is None
+    (tmp_path / "people.csv").touch()
+    assert recognise_dataset(tmp_path / "people.csv") == "table"
+    with pytest.raises(FileNotFoundError, match="^root must be a folder or a table, got '.*nowhere'"):
+        recognise_dataset(tmp_path / "nowhere")
+    (tmp_path / "llcm" / "exp").mkdir()
+    (tmp_path / "llcm" / "exp" / "test_id.mat").touch()
+    with pytest.raises(ValueError, match=r"^root must have the split files of one data set, got \['sysu', 'llcm'\]"):
+        recognise_dataset(tmp_path / "llcm")
 
 
 def test_other_people_are_all_tested_and_it_is_said(home, tmp_path):

@@ -411,6 +411,7 @@ def test_llcm_equals_the_loop(convention):
     probes = gallery.select(draws).identities if convention == "swapped" else query.identities
     assert len(found) == len(probes)
     assert (correct == (searched.identities[found] == probes[:, None])).all()
+    assert int(protocol.rank(query, gallery, trial=1, k=1).matched.sum()) == result.valid_queries[1]
     assert correct[:, 0].double().mean().item() == pytest.approx(result.cmc[1, 0].item())
 
 
@@ -431,9 +432,13 @@ def test_llcm_leaves_out_the_query_s_own_camera_only_for_its_identity():
     rows = torch.eye(3)
     query = EmbeddingSet(rows[:1], torch.tensor([1]), torch.tensor([4]), "infrared")
     gallery = EmbeddingSet(rows[[0, 0, 1]], torch.tensor([1, 1, 2]), torch.tensor([4, 5, 4]), "visible")
-    found, correct = LLCMProtocol("infrared", trials=1).rank(query, gallery, k=3)[:2]
-    assert found.tolist() == [[1, 2, -1]]
-    assert correct.tolist() == [[True, False, False]]
+    ranking = LLCMProtocol("infrared", trials=1).rank(query, gallery, k=3)
+    assert ranking.rows.tolist() == [[1, 2, -1]]
+    assert ranking.correct.tolist() == [[True, False, False]]
+    assert ranking.matched.tolist() == [True]
+    others = gallery._replace(identities=torch.tensor([1, 2, 2]))
+    alone = LLCMProtocol("infrared", trials=1).rank(query, others, k=1)
+    assert (alone.rows.tolist(), alone.matched.tolist()) == ([[1]], [False])  # its match is from its own camera
 
 
 # Corrupted images

@@ -89,7 +89,11 @@ def test_names_and_distances_are_shown(case):
     assert titles == ["query", "1 ✓  0.123", "2 ✗  0.456", "query", "1 ✗  1.500", "2 ✓  nan"]
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels[0] == "night/a.png"
-    assert labels[1] == "…h/to/some/folder/1.png"
+    assert labels[1] == "…/folder/1.png"
+    names["query_names"] = ["shop/family4/kamera-1_0001_noon.jpg", "one-name-that-is-longer-than-an-image.png"]
+    labels = [axes.get_xlabel() for axes in plot_rankings(ranking, queries, gallery, **names).axes]
+    assert labels[0] == "family4/\nkamera-1_0001_noon.jpg"
+    assert labels[3] == "…nger-than-an-image.png"
     with pytest.raises(ValueError, match="query_names must have a name for each of 2 images, got 1"):
         plot_rankings(ranking, queries, gallery, query_names=["a"])
     ranking.distances = ranking.distances[:, :1]
@@ -136,6 +140,16 @@ def test_title_says_which_queries_are_shown_and_how_many_are_found():
     rows, correct = torch.zeros(20, 1, dtype=torch.long), torch.arange(20)[:, None] < 5
     images = torch.rand(20, 3, 8, 4)
     figure = plot_rankings(SimpleNamespace(rows=rows, correct=correct), images, images, number=4)
-    assert figure.get_suptitle() == "4 of 20 queries, evenly spread\nfirst image right for 25.0 % of all"
+    assert figure.get_suptitle() == "4 of 20 queries, evenly spread\nfirst image right for 25.00 % of all"
+    matched = torch.arange(20) < 8
+    ranking = SimpleNamespace(rows=rows, correct=correct, matched=matched)
+    figure = plot_rankings(ranking, images, images, number=20)
+    assert figure.get_suptitle() == "all 20 queries\nfirst image right for 62.50 % of the 8 with a match"
+    figure = plot_rankings(SimpleNamespace(rows=rows[:1], correct=correct[:1]), images[:1], images)
+    assert figure.get_suptitle() == "the only query\nfirst image right for 100.00 % of all"
+    with pytest.raises(ValueError, match=r"ranking.matched must have shape \(20,\), got \(8,\)"):
+        plot_rankings(SimpleNamespace(rows=rows, correct=correct, matched=matched[:8]), images, images)
+    with pytest.raises(TypeError, match=r"ranking.matched must be booleans, got torch.int64"):
+        plot_rankings(SimpleNamespace(rows=rows, correct=correct, matched=matched.long()), images, images)
     figure = plot_rankings(SimpleNamespace(rows=rows, correct=None), images, images, number=50)
     assert figure.get_suptitle() == "all 20 queries"

@@ -4,7 +4,7 @@ from vireid.data.corruptions import CORRUPTIONS, RandomCorruption, corrupt
 from vireid.data.crops import crop_boxes
 from vireid.data.datasets import LLCM, SYSUMM01, DatasetReport, PersonDataset, RegDB, check_dataset, create_dataset
 from vireid.data.folders import RecordList, read_folders, read_table
-from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, read_image
+from vireid.data.images import Pair, PairedImages, PersonImages, Record, check_images, check_modalities, read_image
 from vireid.data.mixing import (
     EachImage,
     MixedViews,
@@ -15,7 +15,7 @@ from vireid.data.mixing import (
 )
 from vireid.data.recipes import create_test_transform, create_train_transform
 from vireid.data.samplers import CrossModalityIdentitySampler
-from vireid.data.sources import DataSource, open_test_data
+from vireid.data.sources import DataSource, open_test_data, recognise_dataset
 from vireid.data.splits import OwnDataset, split_identities
 from vireid.data.synthetic import generate_synthetic
 from vireid.data.transforms import (
@@ -59,6 +59,7 @@ __all__ = [
     "TwoViews",
     "check_dataset",
     "check_images",
+    "check_modalities",
     "corrupt",
     "create_dataset",
     "create_test_transform",
@@ -69,5 +70,6 @@ __all__ = [
     "read_folders",
     "read_image",
     "read_table",
+    "recognise_dataset",
     "split_identities",
 ]

@@ -68,9 +68,10 @@ def read_folders(
 
     The regular expression ``pattern`` is matched with the path below the folder, such as ``0007/morning_c3.png``, from
     its start. Its group ``identity`` holds the person and its group ``camera`` the camera. An image is *unlabelled*,
-    with the identity -1, if there is no group ``identity``, or if it is empty or ``-1``. Without a camera an image has
-    the camera 0. Cameras with one number are one camera for protocols that exclude a camera, so give a visible and an
-    infrared camera two numbers unless they stand in one housing.
+    with the identity -1, if there is no group ``identity``, or if it is empty or ``-1``; an optional pattern,
+    ``(?:…)?``, leaves those unlabelled that it does not match. Without a camera an image has the camera 0. Cameras with
+    one number are one camera for protocols that exclude a camera, so give a visible and an infrared camera two numbers
+    unless they stand in one housing.
 
     Identities that are all numbers keep them, so that ``0007`` in one folder is ``7`` in the other; others are numbered
     from 1 in the order of their names. Cameras likewise. Other files than images give a warning; hidden files are
@@ -116,6 +117,7 @@ def read_folders(
         matches = [expression.match(name) for name in names]
         missed = [name for name, match in zip(names, matches, strict=True) if match is None]
         remedy = f"It matches {len(names) - len(missed)} of {len(names)} images, from the start of the path."
+        remedy += f" To keep the others as images of unknown people, make it optional: (?:{expression.pattern})?"
         require(not missed, "pattern", f"match the path of every image below {base}", missed[:3], remedy)
         groups = [match.groupdict() for match in matches if match]
         named[argument] = {name: base / name for name in names}
@@ -286,7 +288,10 @@ def _find_images(argument: str, where: str | os.PathLike[str], root: Path) -> tu
         parts = base.parts
         fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
         base = Path(*parts[:fixed])
-        exists, remedy = fixed < len(parts) and base.is_dir(), f"It begins in {root}."
+        there = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+        listed = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
+        remedy = f"It begins in {root}, which has {f'the folders {listed}' if there else 'no folders'}."
+        exists = fixed < len(parts) and base.is_dir()
         require(exists, argument, "be a folder, or a glob below one", str(where), remedy, error=FileNotFoundError)
         starts = sorted(base.glob("/".join(parts[fixed:])))
     above = len(os.path.join(base, ""))

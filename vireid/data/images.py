@@ -320,6 +320,46 @@ def check_images(records: Iterable[Record]) -> None:
         raise ValueError(f"{len(damaged)} of {len(records)} images cannot be read, the first: {damaged[0]}")
 
 
+def check_modalities(records: Iterable[Record], *, sample: int = 32) -> tuple[str, ...]:
+    """Look at some images and return a sentence for each modality whose images look like those of the other.
+
+    Most images of infrared cameras are gray, so infrared images in colour and visible ones without any are likely to
+    have been mixed up. Thermal images in false colours and black-and-white photographs are named as well. Images that
+    cannot be read are left to :func:`check_images`.
+
+    Args:
+        records: Images, of one or both modalities.
+        sample: Number of images to read of each modality, spread evenly, at least 1.
+
+    Raises:
+        ValueError: If ``sample`` is less than 1.
+        TypeError: If ``records`` are no records, or ``sample`` is no integer.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (2, 4), (200, 10, 90)).save(f"{folder}/1.png")
+        ...     check_modalities([Record(f"{folder}/1.png", 1, 1, "infrared")])[0].partition(":")[0]
+        '1 of 1 infrared images looked at are in colour, the first'
+    """
+    records, sample, sentences = _check_records(records), check_integer("sample", sample, least=1), []
+    for modality, other in ((Modality.VISIBLE, Modality.INFRARED), (Modality.INFRARED, Modality.VISIBLE)):
+        of_modality = [record for record in records if record.modality is modality]
+        spreads: dict[str, float] = {}
+        for record in of_modality[:: -(-len(of_modality) // sample)] if of_modality else ():
+            with contextlib.suppress(ValueError, OSError):
+                low, high = read_image(record.path).aminmax(dim=0)
+                spreads[str(record.path)] = (high - low).float().mean().item()
+        gray = modality is Modality.VISIBLE
+        strange = [path for path, spread in spreads.items() if (spread < _GRAY if gray else spread > _COLOURED)]
+        if strange and len(strange) > (len(spreads) - 1 if gray else len(spreads) // 2):
+            found = f"{len(strange)} of {len(spreads)} {modality.value} images looked at are"
+            what = "gray" if gray else "in colour"
+            sentences.append(f"{found} {what}, the first: {strange[0]}. Are they {other.value} images?")
+    return tuple(sentences)
+
+
+_GRAY, _COLOURED = 0.5, 8.0  # mean difference of the least and the greatest channel of a pixel, of 255
 _ORIENTATION = 0x0112  # the EXIF tag
 _DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}  # Pillow's, of gray images with more than 8 bits
 

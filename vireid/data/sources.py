@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from vireid._checks import check_choice, check_type, require
@@ -16,14 +18,14 @@ from vireid.data.images import Record
 from vireid.data.splits import split_identities
 
 _OWN = ("folder", "table")
+_SIGNS = {"sysu": "exp/test_id.*", "regdb": "idx/train_visible_*.txt", "llcm": "idx/train_vis.txt"}
 
 
 @dataclass(frozen=True)
 class DataSource:
     r"""Say where a data set comes from and how its people are divided; ``open`` opens it.
 
-    ``dataclasses.asdict`` makes a dictionary of it, which ``examples/train.py`` keeps next to each network as
-    ``training.json``.
+    ``examples/train.py`` keeps the dictionary of ``describe_training`` next to each network as ``training.json``.
 
     Attributes:
         dataset: Kind of data set: ``"sysu"``, ``"regdb"``, ``"llcm"``, or your own ``"folder"`` or ``"table"``.
@@ -101,6 +103,25 @@ class DataSource:
         require(is_file, "root", "be a table", found, remedy if found else "", error=FileNotFoundError)
         return read_table(self.root)  # type: ignore[arg-type]
 
+    def describe_training(self, dataset: PersonDataset) -> dict[str, Any]:
+        """Describe what a network is trained on, to be kept as ``training.json`` for :func:`open_test_data`.
+
+        Args:
+            dataset: Data set of this source. Of your own people, digests of the names of those to train on are kept.
+
+        Returns:
+            Fields of the source, with an absolute root and the fingerprint, and ``"people"``.
+
+        Raises:
+            TypeError: If ``dataset`` is no data set.
+        """
+        check_type("dataset", dataset, PersonDataset, "be a data set")
+        root, names, people = os.path.abspath(self.root or ""), getattr(dataset, "names", {}), None
+        if self.dataset in _OWN:
+            trained = {record.identity for record in dataset.train}
+            people = sorted(_digest(names.get(identity, str(identity))) for identity in trained)
+        return {**asdict(self), "root": root, "fingerprint": dataset.fingerprint(), "people": people}
+
     def open(self) -> PersonDataset:
         """Open the data set, with your people divided.
 
@@ -117,21 +138,50 @@ class DataSource:
         return create_dataset(self.dataset, self.root, trial=self.trial)  # type: ignore[arg-type]
 
 
+def recognise_dataset(root: str | os.PathLike[str]) -> str | None:
+    """Recognise the kind of a data set by its split files; a file is a table, and None stands for other folders.
+
+    Args:
+        root: Folder of the data set, or a table.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or file.
+        ValueError: If the folder has the split files of several data sets.
+        TypeError: If ``root`` is no path.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "idx").mkdir()
+        ...     Path(folder, "idx", "train_vis.txt").touch()
+        ...     recognise_dataset(folder)
+        'llcm'
+    """
+    check_type("root", root, (str, os.PathLike), "be a path")
+    path = Path(root)
+    require(os.path.exists(path), "root", "be a folder or a table", str(path), error=FileNotFoundError)
+    found = ["table"] if path.is_file() else [name for name, sign in _SIGNS.items() if any(path.glob(sign))]
+    require(len(found) < 2, "root", "have the split files of one data set", found)
+    return found[0] if found else None
+
+
 def open_test_data(
     given: Mapping[str, Any], training: Mapping[str, Any] | None = None
 ) -> tuple[DataSource, PersonDataset, int | None]:
     """Open the data to test a network on, and refuse people whom it was trained on.
 
     What is not given is that of the training. A network that was trained on images of your own is tested on the people
-    whom its training left out: the images must be those of the training by their fingerprint, and divided alike. On
-    other images of yours, a network that was trained elsewhere is tested on everybody, unless a table says whom. Where
-    nothing tells whether it knows people of the test, there is a warning.
+    whom its training left out: the images must be those of the training by their fingerprint, and divided alike. Other
+    images of yours, or the same ones described in another way, are divided alike too if they name anybody whom it was
+    trained on, and a test with such a name is refused. Where they name none of them, or the network was trained on a
+    public data set, everybody is tested, unless a table says whom. A warning says so where only the names tell whether
+    the network knows people of the test, or nothing does.
 
     Args:
         given: Fields of :class:`DataSource` that the user has chosen, and ``"trained_on"``, the trial of RegDB that the
             network was trained on; None stands for no choice.
-        training: Fields of the data that the network was trained on, such as the contents of ``training.json``; None or
-            an empty mapping if nobody knows.
+        training: What the network was trained on, the contents of ``training.json`` as
+            :meth:`DataSource.describe_training` returns them; None or an empty mapping if nobody knows.
 
     Returns:
         The source, the data set, and the trial of RegDB that the network was trained on.
@@ -159,7 +209,8 @@ def open_test_data(
     same = known is not None and chosen.get("dataset", known.dataset) == known.dataset
     source = replace(known, **{"fingerprint": None, **chosen}) if known is not None and same else DataSource(**chosen)
     if source.dataset in _OWN:
-        return (*_open_own(source, known, chosen), None)
+        with _naming_the_training(chosen if same else asdict(source)):
+            return (*_open_own(source, known, chosen, (training or {}).get("people")), None)
     if source.dataset == "regdb":
         told = known.trial if known is not None and same else None
         agree = told is None or trained_on is None or told == trained_on
@@ -179,7 +230,7 @@ def open_test_data(
 
 
 def _open_own(
-    source: DataSource, known: DataSource | None, chosen: Mapping[str, Any]
+    source: DataSource, known: DataSource | None, chosen: Mapping[str, Any], people: Iterable[str] | None
 ) -> tuple[DataSource, PersonDataset]:
     """Open images of your own, of which the network must not know the people of the test."""
     where = str(source.root or os.getcwd())
@@ -194,18 +245,33 @@ def _open_own(
         stored = 0.5 if division[changed[0]] is None else division[changed[0]]
         remedy = "Another division tests people whom the network was trained on: leave it out."
         require(False, changed[0], f"be that of the training, {stored}", chosen[changed[0]], remedy)
-    if not same and source.test_share is None and not source.read().splits:
+    dataset = source.open() if same else None
+    if dataset is not None and dataset.fingerprint() == known.fingerprint:
+        return source, dataset
+    trained = set(people or ())
+    records = source.read()
+    met = {name for name in records.names.values() if _digest(name) in trained}
+    if known.dataset in _OWN and (met or people is None):
+        source = replace(source, **{**division, **chosen})
+    elif "test_share" not in chosen and not records.splits:
         source = replace(source, test_share=1.0)
     dataset = source.open()
-    if same and dataset.fingerprint() == known.fingerprint:
-        return source, dataset
     _refuse_known(known, dataset)
-    if same and chosen.get("test_share") != 1:
+    if same and source.test_share != 1:
         remedy = "It may know people of the test. If all of them are new to it, test on a share of 1."
         found = f"{dataset.fingerprint()!r} in {where}"
         require(False, "root", f"hold the images of the training, {known.fingerprint!r}", found, remedy)
+    tested = {record.identity for record in dataset.test_visible + dataset.test_infrared}
+    met &= {records.names.get(identity, str(identity)) for identity in tested}
+    rule, found = (
+        "hold people for the test whom the network was not trained on",
+        f"{len(met)} with names of its training",
+    )
+    remedy = "Divide them as the training did, or give people who are others other names, as a table can."
+    require(not met, "root", rule, f"{found}, the first: {min(met, default='')}", remedy)
     if known.dataset in _OWN:
-        _warn(f"The network was trained on {known.root}: nothing tells whether it knows people of {where!r}.")
+        told = "only their names tell" if people is not None else "nothing tells"
+        _warn(f"The network was trained on {known.root}: {told} whether it knows people of {where!r}.")
     return source, dataset
 
 
@@ -223,3 +289,21 @@ def _refuse_known(known: DataSource, dataset: PersonDataset) -> None:
 
 def _warn(message: str) -> None:
     warnings.warn(f"{message} If it does, the results are too good.", stacklevel=4)
+
+
+def _digest(name: str) -> str:
+    """Return 16 characters that tell the name of a person, so that a network does not carry names."""
+    name = str(int(name)) if name.isdecimal() and len(name) <= 18 else name  # 0007 and 7 are one person
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _naming_the_training(chosen: Mapping[str, Any]) -> Iterator[None]:
+    """Say of an argument that an error names but nobody has given that it comes from the training."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        argument = str(error).partition(" ")[0]
+        if argument not in {"visible", "infrared", "pattern"} or argument in chosen:
+            raise
+        raise type(error)(f"{error} The {argument} is that of the training: give one for these images.") from error

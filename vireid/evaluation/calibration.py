@@ -93,7 +93,7 @@ class Calibration:
         values = load_json(file)
         found = {name: values.pop(name, None) for name in _FORMAT}
         remedy = "Calibrate again." if found["vireid"] == _FORMAT["vireid"] else ""
-        require(found == _FORMAT, "path", "be a file of Calibration.save", f"{file}, {found}", remedy)
+        require(found == _FORMAT, "path", "be a file of Calibration.save", str(file), remedy)
         return cls(**_check_values("path", values, f"{file}, "))
 
     @classmethod

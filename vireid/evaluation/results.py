@@ -29,9 +29,10 @@ class Ranking(NamedTuple):
         queries: Row of each query in its set.
         query_modality: Modality of the queries.
         gallery_modality: Modality of the images that are searched.
+        matched: Whether a query has a match among the images that it may find; the metrics count no others.
 
     Shape:
-        rows q k, correct q k, distances q k, queries q.
+        rows q k, correct q k, distances q k, queries q, matched q.
     """
 
     rows: Tensor
@@ -40,6 +41,7 @@ class Ranking(NamedTuple):
     queries: Tensor
     query_modality: Modality
     gallery_modality: Modality
+    matched: Tensor
 
 
 @dataclass(frozen=True)

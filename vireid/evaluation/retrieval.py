@@ -202,6 +202,7 @@ class RetrievalProtocol:
             nearest = nearest.sqrt()
         shown = nearest.isfinite()
         correct = (pool.identities.cpu()[order] == probes.identities.cpu()[:, None]) & shown
+        same = (probes.identities[:, None] == pool.identities).to(distances.device)
         missing = (0, k - order.shape[1])
         return Ranking(
             pad(columns[order].masked_fill(~shown, -1), missing, value=-1),
@@ -209,6 +210,7 @@ class RetrievalProtocol:
             pad(nearest.masked_fill(~shown, torch.nan), missing, value=torch.nan),
             rows,
             *self._roles(self.query_modality, self.gallery_modality),
+            (same & distances.isfinite()).any(1).cpu(),
         )
 
     def settings(self) -> dict[str, str | int]:

@@ -43,22 +43,24 @@ def plot_rankings(
     """Draw a row for some of the queries: the query, then its gallery images, framed green if right and red if wrong.
 
     The queries are spread evenly over all of them, whether they are found or not. The title says so, and for how many
-    of all queries the first image is right. Only the images that are drawn are read. A query for which no image
-    is left, because all are beyond a threshold or excluded, is followed by the word "nobody".
+    queries the first image is right, of those that have a match in the gallery, as in rank-1. Only the images that are
+    drawn are read. A query for which no image is left, because all are beyond a threshold or excluded, is followed by
+    the word "nobody".
 
     Args:
         ranking: Result of a protocol's ``rank``, or any object with its ``rows`` and ``correct``. Without labels
-            ``correct`` is None, and all frames are gray. Its ``distances``, if there are any, stand above the images.
+            ``correct`` is None, and all frames are gray. Its ``distances``, if there are any, stand above the images;
+            without ``matched`` every query counts as having a match.
         queries: Query images, one for each row of the ranking: a sequence of images, or of tuples that begin with one,
             such as ``dataset.test_images()["infrared"]``. Images may differ in size; values are 0 to 255 if uint8, else
             0 to 1.
         gallery: Gallery images, in the order of the embeddings that were ranked; likewise.
         number: Number of queries to draw, at least 1.
-        query_names: Name of each query, to stand below it, such as its path; the end of a long one is shown.
+        query_names: Name of each query, to stand below it, such as its path; of a long one the last two parts.
         gallery_names: Name of each gallery image, likewise.
 
     Shape:
-        rows q k, correct q k, distances q k, images 3 h w.
+        rows q k, correct q k, distances q k, matched q, images 3 h w.
 
     Raises:
         ValueError: if the ranking has no query or not as many as there are images of queries, a row is outside of the
@@ -86,7 +88,7 @@ def plot_rankings(
     figure: Figure = import_extra("matplotlib.figure", "viz").Figure(
         figsize=(0.9 * columns + 0.2, 1.95 * number), layout="constrained"
     )
-    figure.suptitle(_summarise(correct, number), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(_summarise(correct, _check_matched(ranking), number), fontsize=9, x=0.01, ha="left")
     grid = figure.add_gridspec(number, columns, width_ratios=[1.25, *[1] * (columns - 1)])
     for line, (query, found) in enumerate(zip(shown, lists, strict=True)):
         axes = figure.add_subplot(grid[line, 0])
@@ -102,13 +104,16 @@ def plot_rankings(
     return figure
 
 
-def _summarise(correct: list[list[bool | None]], number: int) -> str:
-    """Say which queries are shown and for how many of all the first image is right."""
-    total = len(correct)
+def _summarise(correct: list[list[bool | None]], matched: list[bool], number: int) -> str:
+    """Say which queries are shown and for how many the first image is right."""
+    total, counted = len(correct), sum(matched)
     shown = f"{number} of {total:,} queries, evenly spread" if number < total else f"all {total:,} queries"
+    shown = "the only query" if total == 1 else shown
     if correct[0][0] is None:
         return shown
-    return f"{shown}\nfirst image right for {100 * sum(hits[0] is True for hits in correct) / total:.1f} % of all"
+    first = sum(hits[0] is True for hits, found in zip(correct, matched, strict=True) if found)
+    of = "all" if counted == total else f"the {counted:,} with a match"
+    return f"{shown}\nfirst image right for {100 * first / max(counted, 1):.2f} % of {of}"
 
 
 def _check_ranking(
@@ -149,6 +154,18 @@ def _check_distances(ranking: RankedRows) -> list[list[float | None]]:
     return listed
 
 
+def _check_matched(ranking: RankedRows) -> list[bool]:
+    """Return which queries of a ranking have a match, all unless it says so."""
+    matched, queries = getattr(ranking, "matched", None), len(ranking.rows)
+    if matched is None:
+        return [True] * queries
+    check_tensor("ranking.matched", matched)
+    require(matched.dtype == torch.bool, "ranking.matched", "be booleans", matched.dtype, error=TypeError)
+    require(matched.shape == (queries,), "ranking.matched", f"have shape {(queries,)}", tuple(matched.shape))
+    listed: list[bool] = matched.tolist()
+    return listed
+
+
 def _check_names(argument: str, names: Sequence[str] | None, images: int) -> None:
     if names is not None:
         listed = isinstance(names, Sequence) and not isinstance(names, str)
@@ -158,8 +175,16 @@ def _check_names(argument: str, names: Sequence[str] | None, images: int) -> Non
 
 
 def _end_of(names: Sequence[str] | None, row: int) -> str:
+    """Return a name that fits below an image: of a long path the last two parts, on two lines if need be."""
     name = "" if names is None else names[row]
-    return name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}"
+    if len(name) <= _LONGEST:
+        return name
+    folder, _, last = name.rpartition("/")
+    folder = folder.rpartition("/")[2]
+    if len(short := f"…/{folder}/{last}") <= _LONGEST and folder:
+        return short
+    parts = [part if len(part) <= _LONGEST else f"…{part[-_LONGEST:]}" for part in (folder and f"{folder}/", last)]
+    return "\n".join(part for part in parts if part)
 
 
 def _image(name: str, images: Sequence[Any], row: int) -> Tensor:
