@@ -124,9 +124,17 @@ def test_people_with_names_of_the_training_are_never_tested(home, tmp_path):
     film(tmp_path / "mixed", ["q1", "q2", *known])
     with pytest.raises(ValueError, match=f"^{rule}"):
         open_test_data({"root": tmp_path / "mixed", "test_share": 1}, training)
+    lines = (tmp_path / "copy" / "people.csv").read_text().splitlines()
+    lines = [lines[0] + ",split", *(f"{line},{'train' if line.endswith('p3') else 'test'}" for line in lines[1:])]
+    (tmp_path / "copy" / "people.csv").write_text("\n".join(lines))
+    rule = "root must hold people for the test whom the network was not trained on, got"
+    with pytest.raises(ValueError, match=f"^{rule}"):
+        open_test_data(given, training)  # a table's own division is compared as well
     film(tmp_path / "shop", ["q1", "q2", "q3"])
     with pytest.warns(UserWarning, match="only their names tell"):
         assert shown(open_test_data({"root": tmp_path / "shop"}, training)[1]) == {"q1", "q2", "q3"}
+    with pytest.warns(UserWarning, match="only their names tell"):
+        assert len(shown(open_test_data({"root": tmp_path / "shop", "test_share": 0.34}, training)[1])) == 1
 
 
 def test_numbers_are_one_name_however_they_are_written(home, tmp_path):

@@ -245,30 +245,25 @@ def _open_own(
         stored = 0.5 if division[changed[0]] is None else division[changed[0]]
         remedy = "Another division tests people whom the network was trained on: leave it out."
         require(False, changed[0], f"be that of the training, {stored}", chosen[changed[0]], remedy)
-    dataset = source.open() if same else None
-    if dataset is not None and dataset.fingerprint() == known.fingerprint:
+    if same and (dataset := source.open()).fingerprint() == known.fingerprint:
         return source, dataset
-    trained = set(people or ())
-    records = source.read()
+    records, trained = source.read(), set(people or ())
     met = {name for name in records.names.values() if _digest(name) in trained}
-    if known.dataset in _OWN and (met or people is None):
-        source = replace(source, **{**division, **chosen})
-    elif "test_share" not in chosen and not records.splits:
-        source = replace(source, test_share=1.0)
+    new = known.dataset not in _OWN or (people is not None and not met)
+    if not records.splits and "test_share" not in chosen:
+        source = replace(source, **({"test_share": 1.0} if new else {**division, **chosen}))
     dataset = source.open()
     _refuse_known(known, dataset)
-    if same and source.test_share != 1:
+    if same and not new and source.test_share != 1:
         remedy = "It may know people of the test. If all of them are new to it, test on a share of 1."
         found = f"{dataset.fingerprint()!r} in {where}"
         require(False, "root", f"hold the images of the training, {known.fingerprint!r}", found, remedy)
     tested = {record.identity for record in dataset.test_visible + dataset.test_infrared}
     met &= {records.names.get(identity, str(identity)) for identity in tested}
-    rule, found = (
-        "hold people for the test whom the network was not trained on",
-        f"{len(met)} with names of its training",
-    )
+    rule = "hold people for the test whom the network was not trained on"
+    found = f"{len(met)} with names of its training, the first: {min(met, default='')}"
     remedy = "Divide them as the training did, or give people who are others other names, as a table can."
-    require(not met, "root", rule, f"{found}, the first: {min(met, default='')}", remedy)
+    require(not met, "root", rule, found, remedy)
     if known.dataset in _OWN:
         told = "only their names tell" if people is not None else "nothing tells"
         _warn(f"The network was trained on {known.root}: {told} whether it knows people of {where!r}.")
