@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,9 @@ def test_waiting_threads_sleep_unless_the_user_decides(vireid_, monkeypatch):
 def test_interruption_is_quiet(tmp_path, workers, images):
     command = [sys.executable, "-m", "vireid", "synthesize", str(tmp_path / "people"), "--workers", str(workers)]
     command += ["--size", "96", "48"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    restore = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # the background of a shell ignores it
+    process = subprocess.Popen(command, preexec_fn=restore, **options)  # noqa: PLW1509
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob(".people.*/people/cam1/*/*.jpg"))) < images and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -321,6 +324,7 @@ def test_synthesize_writes_what_generate_synthetic_writes(vireid_, tmp_path):
     assert error.startswith("vireid synthesize: ROOT must be a new or an empty folder, got")
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_results_of_evaluate(vireid_, here, embedded, tmp_path):
     dataset = create_dataset("sysu", here / "people")
     network = TwoStreamEmbedder.from_pretrained(here / "network")

@@ -149,6 +149,7 @@ def test_training_writes_everything(trained):
     assert load_training_state(folder / "first" / "last.pt")["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_same_seed_same_figures_with_other_workers(trained, small):
     folder, _ = trained
     assert train(folder, "--root", small, "--output", "again", "--workers", "2").returncode == 0
@@ -174,6 +175,7 @@ torch.save = killed
 
 
 @pytest.mark.parametrize("change", [KILLED_BETWEEN, KILLED_WHILE_WRITING], ids=["between", "while writing"])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(trained, small, tmp_path, change):
     killed = train_with(tmp_path, change, "--root", small, "--output", "run")
     assert killed.returncode == -signal.SIGKILL
@@ -204,6 +206,7 @@ train.data.create_train_transform, methods.Method.create_loss = transform, loss
 """
 
 
+@pytest.mark.slow
 def test_parts_that_change_by_epoch_do_so_in_a_resumed_run(small, tmp_path):
     options = ["--root", small, "--method", "b"]
     whole = train_with(tmp_path, CHANGES_BY_EPOCH, *options, "--output", "whole")
@@ -231,6 +234,7 @@ torch.save = failing
 """
 
 
+@pytest.mark.slow
 def test_a_failed_write_keeps_the_checkpoint_before(small, tmp_path):
     done = train_with(tmp_path, NO_SPACE, "--root", small, "--output", "run")
     assert done.returncode == 1
@@ -338,6 +342,7 @@ def watch(run, epoch):
 """
 
 
+@pytest.mark.slow
 def test_two_processes(small, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     options = ["--root", small, "--output", "run", "--backbone-lr-factor", "0.5"]
@@ -359,6 +364,7 @@ def test_two_processes(small, tmp_path):
 
 
 @pytest.mark.parametrize("dataset", ["regdb", "llcm"])
+@pytest.mark.slow
 def test_other_data_sets(tmp_path, dataset):
     root = generate_synthetic(
         tmp_path / "data", dataset, train_identities=4, test_identities=3, images_per_camera=2, size=(64, 32)
@@ -387,6 +393,7 @@ def test_other_data_sets(tmp_path, dataset):
         assert evaluated.returncode == 0, evaluated.stderr
 
 
+@pytest.mark.slow
 def test_all_trials_of_regdb(tmp_path):
     sizes = {"train_identities": 3, "test_identities": 2, "images_per_camera": 1, "size": (64, 32)}
     root = generate_synthetic(tmp_path / "data", "regdb", **sizes)
@@ -406,6 +413,7 @@ def test_all_trials_of_regdb(tmp_path):
     assert len(people) == len(losses) > 5  # each trial trains on its own choice of people
 
 
+@pytest.mark.slow
 def test_evaluation_options(trained, small):
     folder, _ = trained
     evaluate = ROOT / "examples" / "evaluate.py"
@@ -753,6 +761,7 @@ def test_agw_takes_the_auxiliary_modality_as_before():
     assert all(torch.equal(one, other) for one, other in zip(*values, strict=True))
 
 
+@pytest.mark.slow
 def test_views_are_images_of_the_same_people(small, tmp_path):
     done = train_here(
         tmp_path, "--root", small, "--method", "agw", "--recipe", "caj", "--batches-per-epoch", "1", "--output", "run"
@@ -770,6 +779,7 @@ methods.run_script(ablation.main, ablation.parse_arguments())
 """
 
 
+@pytest.mark.slow
 def test_ablation_goes_on_row_by_row(small, tmp_path):
     script = tmp_path / "short.py"
     script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'examples')!r})\n" + SHORT_ABLATION)
@@ -803,6 +813,7 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     assert "short.py: b, seed 0, has failed; once it is mended, the same command resumes from here." in other.stderr
 
 
+@pytest.mark.slow
 def test_ablation_pairs_the_module_with_its_baseline(small, tmp_path, monkeypatch):
     rows = {"B": ("b", {}), "B + module": ("b --auxiliary inputs", {})}
     monkeypatch.setattr(module("ablation"), "TABLES", {"module": rows})
@@ -826,6 +837,7 @@ def test_ablation_pairs_the_module_with_its_baseline(small, tmp_path, monkeypatc
     assert module("ablation").difference([5.0], [3.0]) == "+2.00"
 
 
+@pytest.mark.slow
 def test_corrupted_images(trained, small, tmp_path):
     corruption = ROOT / "examples" / "corruption.py"
     network = trained[0] / "first" / "best"
@@ -849,6 +861,7 @@ def test_corrupted_images(trained, small, tmp_path):
     assert sorted((folder / "cache").rglob("*.safetensors")) == parts  # found again by another process
 
 
+@pytest.mark.slow
 def test_figures(trained, small, tmp_path):
     folder = tmp_path / "figures"
     best, last = (trained[0] / "first" / name for name in ("best", "last.pt"))

@@ -346,6 +346,7 @@ def test_draws_and_seeds_differ():
     assert lists[0] == [RandomCorruption().choose(key) for key in keys]
 
 
+@pytest.mark.slow
 def test_processes_corrupt_alike():
     script = """
 import hashlib, torch

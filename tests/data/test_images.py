@@ -296,6 +296,7 @@ for size, draw in (((64, 32), 0), ((64, 32), 1), ((32, 16), 0)):
 """
 
 
+@pytest.mark.slow
 def test_fingerprint_is_the_same_in_another_process(tmp_path):
     root = generate_synthetic(tmp_path / "d", train_identities=2, test_identities=2, images_per_camera=1, size=(64, 32))
     printed = [

@@ -125,6 +125,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.mat")):
 """
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_never_takes_the_process_down(tmp_path):
     """SciPy's reader ended 5 of 600 such processes by a signal."""
     rng = random.Random(0)

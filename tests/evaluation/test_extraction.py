@@ -202,6 +202,7 @@ SEVERAL = """
 """
 
 
+@pytest.mark.slow
 def test_processes_share_the_work(tmp_path):
     (tmp_path / "several.py").write_text(textwrap.dedent(SEVERAL))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -396,6 +397,7 @@ FOUND_AGAIN = """
 """
 
 
+@pytest.mark.slow
 def test_cache_is_found_by_other_processes(tmp_path):
     (tmp_path / "extract.py").write_text(textwrap.dedent(FOUND_AGAIN))
     for seed in ("1", "2"):

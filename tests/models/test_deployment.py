@@ -63,6 +63,7 @@ def test_losses_compile(name):
     actual.backward()
 
 
+@pytest.mark.slow
 def test_embed_and_forward_compile(model, images):
     model.eval()
     torch.testing.assert_close(compiled(model.embed)(images[0], "infrared"), model.embed(images[0], "infrared"))
@@ -152,6 +153,7 @@ DISTRIBUTED = """
 """
 
 
+@pytest.mark.slow
 def test_two_processes_keep_the_same_weights(tmp_path):
     (tmp_path / "step.py").write_text(textwrap.dedent(DISTRIBUTED))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "step.py"]
