@@ -441,6 +441,22 @@ def test_images_of_the_other_modality_are_warned_of(vireid_, here, tmp_path):
         assert all(re.search(f"warning: .*{kind}", error) for kind in kinds), error
 
 
+def test_figures_of_a_calibration_name_its_modalities(vireid_, monkeypatch, tmp_path):
+    figures = {}
+    monkeypatch.setattr("vireid.cli._save_figure", lambda path, figure: figures.update({path.stem: figure.axes[0]}))
+    words = ["calibrate", "network", "--root", "people", "--false-accept-rate", "0.3", "-o", tmp_path / "x.json"]
+    for within, title in (([], "visible and infrared"), (["--within", "infrared"], "infrared")):
+        assert vireid_(*words, *within, "--histogram", "pairs.png", "--det", "det.png")[0] == 0
+        assert figures["pairs"].get_title() == f"{title} test images"
+        assert [text.get_text() for text in figures["det"].get_legend().get_texts()] == [f"{title} test images"]
+
+
+def test_a_calibration_that_is_none_is_named_alone(vireid_, files):
+    code, _, error = vireid_("search", *files, "--calibration", "network/config.json")
+    rule = "--calibration must be a file of Calibration.save, got 'network/config.json'."
+    assert (code, error) == (2, f"vireid search: {rule}\n")
+
+
 def test_evaluate_follows_the_identities_of_your_own_people(vireid_, here, embedded, tmp_path):
     people = "|".join(f"{identity:04d}" for identity in sorted(set(embedded["visible"].identities.tolist())))
     pattern = rf"cam(?P<camera>\d)/(?:(?P<identity>{people})|\d+)/"
