@@ -984,6 +984,7 @@ def test_the_tutorial_with_two_folders(cameras, tmp_path):
         {row: result["mean"]["mAP"] for row, result in measured.items()}
     )
     assert evaluated.stdout.startswith("infrared → visible, all images, image-level CMC\n")
+    assert re.search(r"\ntested on \d+ people\n", evaluated.stdout)
     excluded = run_here("evaluate.py", tmp_path, best, "--workers", "0", "--exclude", "same camera")
     assert excluded.stdout.startswith("infrared → visible, all images but those of the same camera, image-level CMC\n")
 
