@@ -77,12 +77,25 @@ def test_a_table_has_a_row_for_every_result(run):
 
 def test_other_data_and_protocols_are_refused(run):
     reranked = changed(run, "results", "night", "settings", "reranking", value="k-reciprocal")
-    with pytest.raises(ValueError, match=r"runs\['b'\] must have the data and protocols of 'a'; different: 'night'"):
+    with pytest.raises(
+        ValueError,
+        match=r"runs\['b'\] must have the data and protocols of 'a', results.night.settings.reranking 'none', got",
+    ):
         format_runs({"a": run, "b": reranked})
-    with pytest.raises(ValueError, match=r"runs\['b'\] must have the data and protocols of 'a'; different: 'data'"):
+    with pytest.raises(ValueError, match=r"runs\['b'\] must have the data and protocols of 'a', data."):
         format_runs({"a": run, "b": changed(run, "data", "fingerprint", value="1f")})
-    with pytest.raises(ValueError, match="different: 'day'"):
+    with pytest.raises(ValueError, match="results.day"):
         format_runs({"a": run, "b": changed(run, "results", "day", value=run["results"]["night"])})
+
+
+def test_another_class_of_network_may_be_compared_and_another_way_to_embed_not(run):
+    settings = ("results", "night", "settings", "feature")
+    first, other, flipped = (
+        changed(run, *settings, value=f) for f in ("MUN.embed", "DEEN.embed", "DEEN.embed, flip mean")
+    )
+    assert "| b | night |" in format_runs({"a": first, "b": other})
+    with pytest.raises(ValueError, match="feature 'embed', got 'embed, flip mean'"):
+        format_runs({"a": first, "b": flipped})
 
 
 def test_refuses_what_is_no_record(run):

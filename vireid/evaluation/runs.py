@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -132,14 +133,12 @@ def format_runs(runs: Mapping[str, Mapping[str, Any]]) -> str:
     for name, run in runs.items():
         _check_run(f"runs[{name!r}]", run)
     reference, first = next(iter(runs.items()))
+    ours = _rules(first)
     for name, run in runs.items():
-        ours, theirs = (
-            {"data": r["data"], **{row: (v["protocol"], v["settings"]) for row, v in r["results"].items()}}
-            for r in (first, run)
-        )
+        theirs = _rules(run)
         different = next((key for key in dict.fromkeys([*ours, *theirs]) if ours.get(key) != theirs.get(key)), None)
-        rule = f"have the data and protocols of {reference!r}; different: {different!r}, {ours.get(different)}"
-        require(different is None, f"runs[{name!r}]", rule, theirs.get(different))
+        rule = f"have the data and protocols of {reference!r}, {different} {ours.get(different or '')!r}"
+        require(different is None, f"runs[{name!r}]", rule, theirs.get(different or ""))
     columns = [*dict.fromkeys(key for row in first["results"].values() for key in row["mean"])]
     lines = [["run", "result", *columns], ["---"] * (2 + len(columns))]
     for name, run in runs.items():
@@ -155,6 +154,16 @@ def _check_run(argument: str, run: Mapping[str, Any]) -> None:
     check_type(argument, run, Mapping, "be a record of a run, as describe_run returns it")
     missing = [part for part in _PARTS if part not in run]
     require(not missing, argument, f"have the parts {', '.join(_PARTS)}", f"a record without {', '.join(missing)}")
+
+
+def _rules(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be the same in runs that are compared; another class of network may embed in the same way."""
+    rows = run["results"].items()
+    protocols = {row: {"protocol": r["protocol"], "settings": r["settings"]} for row, r in rows}
+    rules = {**_flatten("data", run["data"]), **_flatten("results", protocols)}
+    return {
+        key: re.sub(r"^\w+\.embed", "embed", rule) if isinstance(rule, str) else rule for key, rule in rules.items()
+    }
 
 
 def _flatten(name: str, value: Any) -> dict[str, Any]:
