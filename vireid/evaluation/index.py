@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vireid._checks import check_choice, check_embeddings, check_finite, check_integer, check_number, require
+from vireid._checks import check_choice, check_embeddings, check_integer, check_number, require
 from vireid._files import load_rows, save_rows
-from vireid.evaluation.nearest import find_nearest
+from vireid.evaluation.nearest import Metric, find_nearest, prepare_rows
 
 CHUNK = 2048  # rows that are added at a time
 FORMAT = {"format": "pt", "vireid": "GalleryIndex", "version": "3"}
@@ -36,9 +36,7 @@ class GalleryIndex:
 
     The search compares every row. It finds the k nearest up to the rounding of torch's float32 products; of rows closer
     together than that either may take the last place. Their distances are computed from the stored rows in float64 and
-    rounded to float32, and equal ones rank in the order of insertion. For the cosine on a CPU with instructions for
-    bfloat16, products in bfloat16 choose more candidates than k; a bound on their error proves that no nearer row is
-    missed, and a query without this proof is searched for in float32. Threads may share an index: a search sees the
+    rounded to float32, and equal ones rank in the order of insertion. Threads may share an index: a search sees the
     gallery as it was when the search began.
 
     Args:
@@ -57,15 +55,9 @@ class GalleryIndex:
         SearchResult(distances=tensor([[1., inf]]), rows=tensor([[ 1, -1]]), names=[['b.jpg', '']])
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        metric: Literal["cosine", "euclidean"] = "cosine",
-        device: torch.device | str | None = None,
-    ) -> None:
+    def __init__(self, dim: int, *, metric: Metric = "cosine", device: torch.device | str | None = None) -> None:
         self.dim = check_integer("dim", dim, least=1)
-        check_choice("metric", metric, ("cosine", "euclidean"))
+        check_choice("metric", metric, get_args(Metric))
         self.metric = metric
         try:
             stored = torch.empty(0, self.dim, dtype=torch.float32, device=device)
@@ -103,7 +95,7 @@ class GalleryIndex:
                 stored = torch.cat([stored[:size], stored.new_empty(max(stop - size, size // 2), self.dim)])
                 known = known.copy()  # a search may still hold the smaller tensor
             for start in range(0, len(names), CHUNK):
-                part = self._prepare("embeddings", embeddings[start : start + CHUNK], start)
+                part = prepare_rows("embeddings", embeddings[start : start + CHUNK], self.dim, self.metric, start)
                 stored[size + start : size + start + len(part)] = part
             self._gallery = stored, known
             known.extend(names)
@@ -144,8 +136,8 @@ class GalleryIndex:
         stored, known = self._gallery
         stored, names = stored[: len(known)], known[: len(stored)]
         require(len(names) > 0, "index", "hold a row", 0, "Call add first.", error=RuntimeError)
-        x = self._prepare("queries", queries.to(stored.device))
-        distances, rows = find_nearest(x, stored, min(k, len(stored)), cosine=self.metric == "cosine")
+        x = prepare_rows("queries", queries.to(stored.device), self.dim, self.metric)
+        distances, rows = find_nearest(x, stored, min(k, len(stored)), self.metric)
         near = distances <= limit
         missing = (0, k - near.shape[1])
         distances = pad(distances.masked_fill(~near, torch.inf), missing, value=torch.inf)
@@ -180,19 +172,6 @@ class GalleryIndex:
         index = cls(rows.shape[1], metric=metric, device=device)
         index._gallery = rows.to(index._gallery[0].device), names
         return index
-
-    def _prepare(self, argument: str, rows: Tensor, first: int = 0) -> Tensor:
-        """Return rows in float32 as they are compared, for cosine of unit length; errors count them from the first."""
-        require(rows.shape[1] == self.dim, argument, f"have d = {self.dim}", tuple(rows.shape))
-        check_finite(argument, rows, first)
-        if self.metric == "cosine":
-            length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
-            row = int(length.argmin())
-            require(bool(length[row] > 0), f"{argument}[{first + row}]", "be longer than zero", 0.0)
-            rows = rows / length
-        rows = rows.float()
-        check_finite(f"squared {argument}", 8 * rows.square().sum(1, keepdim=True), first)
-        return rows
 
 
 def _check_names(names: Any, number: int | None = None) -> list[str]:

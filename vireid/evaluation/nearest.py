@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vireid._checks import check_finite, require
+
+Metric = Literal["cosine", "euclidean"]
 CHUNK, GROUP = 2048, 8  # rows of a matrix product; rows of which a search keeps the best score only
 BFLOAT16 = 2**-8  # largest relative change of a number by rounding
 
 
-def find_nearest(queries: Tensor, gallery: Tensor, k: int, *, cosine: bool) -> tuple[Tensor, Tensor]:
+def prepare_rows(argument: str, rows: Tensor, dim: int, metric: Metric, first: int = 0) -> Tensor:
+    """Return rows in float32 as they are compared, for cosine of unit length; errors count them from the first."""
+    require(rows.shape[1] == dim, argument, f"have d = {dim}", tuple(rows.shape))
+    check_finite(argument, rows, first)
+    if metric == "cosine":
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+        row = int(length.argmin())
+        require(bool(length[row] > 0), f"{argument}[{first + row}]", "be longer than zero", 0.0)
+        rows = rows / length
+    rows = rows.float()
+    check_finite(f"squared {argument}", 8 * rows.square().sum(1, keepdim=True), first)
+    return rows
+
+
+def find_nearest(queries: Tensor, gallery: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
     """Return the distances and places of the k rows of a gallery that are nearest to each query, nearest first.
 
     They are exact up to the rounding of products in float32. For the cosine on a CPU with instructions for bfloat16,
@@ -20,11 +37,12 @@ def find_nearest(queries: Tensor, gallery: Tensor, k: int, *, cosine: bool) -> t
     in float32.
 
     Args:
-        queries: Finite float32 rows q d, of unit length for the cosine.
-        gallery: Rows n d of the same kind and device.
+        queries: Rows q d of :func:`prepare_rows`.
+        gallery: Rows n d, likewise.
         k: Number of rows to find, at most n.
-        cosine: Whether distances are one minus the cosine, or Euclidean.
+        metric: ``"cosine"``, one minus the cosine similarity, or ``"euclidean"``.
     """
+    cosine = metric == "cosine"
     fast = cosine and queries.device.type == "cpu" and _multiplies_bfloat16()
     count = max(1, min(1024, 2**30 // len(gallery)))  # of queries; their peaks take 512 MiB at most
     distances = queries.new_empty(len(queries), k)
