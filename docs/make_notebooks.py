@@ -10,6 +10,7 @@ import base64
 import io
 import os
 import re
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,7 +76,8 @@ def shrink(output):
 def main():
     """Execute each notebook in an empty folder and keep it with its output."""
     (DOCS / "notebooks").mkdir(exist_ok=True)
-    os.environ |= {"CLONE": str(DOCS.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the commands of this environment
+    os.environ |= {"CLONE": str(DOCS.parent), "OMP_WAIT_POLICY": "PASSIVE", "PATH": path}
     for page, (sections, first) in NOTEBOOKS.items():
         head = nbformat.v4.new_markdown_cell(HEAD.format(page=page))
         notebook = nbformat.v4.new_notebook(cells=[head, *cells(page, sections, first)])
