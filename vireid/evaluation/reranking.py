@@ -55,10 +55,7 @@ class KReciprocalReranking:
 
     def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Return the re-ranked distances of every query to every gallery image."""
-        check_embeddings("queries", queries)
-        check_embeddings("gallery", gallery, like=queries)
-        check_finite("queries", queries)
-        check_finite("gallery", gallery)
+        _check_both(queries, gallery)
         images = torch.cat([queries, gallery])
         rule = f"be more than k1 = {self.k1} and at least k2 = {self.k2} images together with the queries"
         require(len(images) > self.k1 and len(images) >= self.k2, "gallery", rule, len(images))
@@ -139,10 +136,7 @@ class AffinityInference:
 
     def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Return the re-ranked distances of every query to every gallery image."""
-        check_embeddings("queries", queries)
-        check_embeddings("gallery", gallery, like=queries)
-        check_finite("queries", queries)
-        check_finite("gallery", gallery)
+        _check_both(queries, gallery)
         rule = f"be at least k1 = {self.k1} and k2 = {self.k2} images"
         require(len(gallery) >= max(self.k1, self.k2), "gallery", rule, len(gallery))
         queries, gallery = normalize(queries), normalize(gallery)
@@ -153,6 +147,13 @@ class AffinityInference:
 
 
 Reranking = KReciprocalReranking | AffinityInference
+
+
+def _check_both(queries: Tensor, gallery: Tensor) -> None:
+    check_embeddings("queries", queries)
+    check_embeddings("gallery", gallery, like=queries)
+    check_finite("queries", queries)
+    check_finite("gallery", gallery)
 
 
 def _keep_largest(rows: Tensor, k: int) -> Tensor:

@@ -72,6 +72,17 @@ class AuxiliaryBranch(nn.Module):
         return auxiliary_map, pooled, neck_batchnorm(embedder.neck, pooled)
 
 
+def compute_first_maps(
+    embedder: TwoStreamEmbedder, branch: AuxiliaryBranch | None, visible: Tensor, infrared: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Check the images of a training batch, which must pair if there is a branch, and compute F^v and F^r."""
+    embedder.check_images("visible", visible)
+    embedder.check_images("infrared", infrared)
+    if branch is not None:
+        check_views("infrared", infrared, "visible", visible)
+    return embedder.backbone.first_maps(visible, infrared)
+
+
 def check_views(argument: str, infrared: Tensor, other: str, visible: Tensor) -> None:
     """Require as many infrared as visible images or maps, or as many as one of several views of the visible ones."""
     rows, shape = len(infrared), tuple(visible.shape)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vireid._checks import check_flags, check_integer
 from vireid.modality import Modality
 from vireid.models.auxiliary import Start
-from vireid.models.auxiliary_branch import AuxiliaryBranch, check_views
+from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifiers
@@ -99,11 +99,7 @@ class TwoStreamBaseline(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> BaselineOutput:
         """Compute the training output for images of both modalities, in any numbers."""
-        self.embedder.check_images("visible", visible)
-        self.embedder.check_images("infrared", infrared)
-        if self.auxiliary_branch is not None:
-            check_views("infrared", infrared, "visible", visible)
-        visible_map, infrared_map = self.embedder.backbone.first_maps(visible, infrared)
+        visible_map, infrared_map = compute_first_maps(self.embedder, self.auxiliary_branch, visible, infrared)
         z = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
         z_visible, z_infrared = z.split([len(visible), len(infrared)])
         n_visible, n_infrared = self.embedder.normalize(z_visible, z_infrared)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vireid._checks import check_integer, check_type
 from vireid.modality import Modality
 from vireid.models.auxiliary import Start
-from vireid.models.auxiliary_branch import AuxiliaryBranch, check_views
+from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import create_backbone
 from vireid.models.embedder import TwoStreamEmbedder
 from vireid.models.expansion import ExpandedNeck, ExpandedPooling
@@ -95,11 +95,7 @@ class DEEN(nn.Module):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> DEENOutput:
         """Compute the training output for images of both modalities, in any numbers."""
-        self.embedder.check_images("visible", visible)
-        self.embedder.check_images("infrared", infrared)
-        if self.auxiliary_branch is not None:
-            check_views("infrared", infrared, "visible", visible)
-        visible_map, infrared_map = self.embedder.backbone.first_maps(visible, infrared)
+        visible_map, infrared_map = compute_first_maps(self.embedder, self.auxiliary_branch, visible, infrared)
         pooled = self.embedder.pool(self.embedder.backbone.shared_stages(torch.cat([visible_map, infrared_map])))
         z, n = (self._versions(embeddings) for embeddings in (pooled, self.embedder.neck(pooled)))  # n b d
         logits, b = self.classifier(n), len(visible)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vireid._checks import check_embeddings, check_integer, check_like_weights, check_number, check_type, require
 from vireid.modality import Modality
 from vireid.models.auxiliary import Start
-from vireid.models.auxiliary_branch import AuxiliaryBranch, check_views
+from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.embedder import TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifier, create_classifiers
@@ -206,11 +206,7 @@ class MPANet(nn.Module):
     def forward(self, visible: Tensor, infrared: Tensor) -> MPANetOutput:
         """Compute the training output for images of both modalities, in any numbers."""
         embedder, classifiers = self.embedder, self.modality_classifiers
-        embedder.check_images("visible", visible)
-        embedder.check_images("infrared", infrared)
-        if self.auxiliary_branch is not None:
-            check_views("infrared", infrared, "visible", visible)
-        maps = embedder.backbone.first_maps(visible, infrared)
+        maps = compute_first_maps(embedder, self.auxiliary_branch, visible, infrared)
         last_map = embedder.backbone.shared_stages(torch.cat(maps))
         masks = embedder.pool.masks(last_map)  # type: ignore[operator]
         z = pool_parts(last_map, masks)
