@@ -24,7 +24,7 @@ BASELINES = {  # the baseline and the same with MUN's module
     "two classifiers (B)": ("b", "b+aux+idc+ia"),
     "one classifier": ("b-one-classifier", "mun-one-classifier"),
     "AGW": ("agw", "agw --auxiliary inputs"),
-    "AGW + J (CAJ)": ("agw+j", "agw+j --auxiliary inputs"),
+    "AGW + J": ("agw+j", "agw+j --auxiliary inputs"),
     "MMD-ReID": ("mmd-reid", "mmd-reid --auxiliary inputs"),
 }
 QUANTILES = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}  # Student's t, 95 %
