@@ -341,14 +341,29 @@ def test_wrong_number_of_slots():
         loss(*torch.rand(3, 4, 5), torch.tensor([0, 0, 1, 1]))
 
 
+def share_first(loss):
+    loss.projections = torch.nn.ModuleList([loss.projections[0]] * 3)
+
+
+CONSTRAINTS = {  # of W, and its learning rate
+    "none": (lambda loss: None, 2e-3),
+    "a tenth of the rate": (lambda loss: None, 2e-4),
+    "orthogonal": (lambda loss: [torch.nn.utils.parametrizations.orthogonal(w) for w in loss.projections], 2e-3),
+    "one for all modalities": (share_first, 2e-3),
+}
+
+
 @pytest.mark.parametrize("weight", [0.008, 1.0])
-def test_w_absorbs_the_gap_whatever_the_weight_of_the_loss(weight):
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_w_absorbs_the_gap_whatever_its_constraint(constraint, weight):
     """W alone lowers the loss of embeddings that keep their gap, by steps of AdamW that no weight shrinks (A25)."""
     torch.manual_seed(0)
+    constrain, rate = CONSTRAINTS[constraint]
     identities = torch.arange(4).repeat_interleave(4)
     people, gaps = torch.randn(4, 64)[identities], torch.randn(3, 1, 64)
     loss, values = ModalityAlignmentLoss(64, batch_size=16, iterations=60), []
-    optimizer = torch.optim.AdamW(loss.parameters(), lr=2e-3)
+    constrain(loss)
+    optimizer = torch.optim.AdamW(loss.parameters(), lr=rate)
     for _ in range(60):
         embeddings = people + gaps + 0.5 * torch.randn(3, 16, 64)
         value = loss(*embeddings, identities)
