@@ -2,16 +2,16 @@
 
     python benchmarks/evaluation.py
 
-All compute CMC, mAP and mINP from the same distances, in turn: at the size of SYSU-MM01 (3,803 queries, ten galleries of
-301 images, without those of the query's room) and of RegDB (2,060 queries and images, image-level CMC, five times). The
-processor times are medians and the ratios medians with their range, all on one thread: the loop has no other, and threads
-that wait for each other on a busy machine measure that machine. "scripts" does per query what the public evaluation scripts do, with their list comprehensions; "NumPy" is
+All compute CMC, mAP and mINP from the same distances, in turn: at the size of SYSU-MM01 (3,803 queries, galleries of
+301 images, without those of the query's room) and of RegDB (2,060 queries and images, image-level CMC). The
+times are those of the processor, on one thread, which is all that the loop has. "scripts" does per query what the public evaluation scripts do, with their list comprehensions; "NumPy" is
 the same loop with every step vectorised within the query.
 """
 
-import statistics
+import argparse
 import time
 
+import _record
 import numpy as np
 import torch
 
@@ -60,36 +60,42 @@ def create_retrieval(rng, name):
     return 1 - query_rows @ gallery_rows.T, queries, gallery, query_cameras, gallery_cameras
 
 
-def main():
-    torch.set_num_threads(1)
+def compare(name, trials):
     rng = np.random.default_rng(0)
-    compute_metrics(*create_retrieval(rng, "RegDB")[:3])  # warm-up
-    for name, trials in (("SYSU-MM01", 10), ("RegDB", 5)):
-        by_identity = name == "SYSU-MM01"
-        seconds = {"scripts": [], "NumPy": [], "vireid": []}
-        largest = 0.0
-        for _ in range(trials):
-            retrieval = create_retrieval(rng, name)
-            results = {}
-            for way in ("scripts", "NumPy"):
-                started = time.process_time()
-                results[way] = evaluate_in_a_loop(*retrieval, by_identity=by_identity, as_scripts=way == "scripts")
-                seconds[way].append(time.process_time() - started)
+    by_identity = name == "SYSU-MM01"
+    seconds = {"scripts": [], "NumPy": [], "vireid": []}
+    largest = 0.0
+    for _ in range(trials):
+        retrieval = create_retrieval(rng, name)
+        results = {}
+        for way in ("scripts", "NumPy"):
             started = time.process_time()
-            excluded = exclude_same_location(*retrieval[3:], {3: 2}) if by_identity else None
-            level = "identity" if by_identity else "image"
-            metrics = compute_metrics(*retrieval[:3], excluded=excluded, cmc_level=level)
-            seconds["vireid"].append(time.process_time() - started)
-            for cmc, precision, penalty in results.values():
-                differences = [*(metrics.cmc.numpy() - cmc), metrics.mAP - precision, metrics.mINP - penalty]
-                largest = max(largest, *np.abs(differences))
-        print(f"{name}, largest difference of a number: {largest:.0e}")
-        for way, values in seconds.items():
-            ratios = sorted(one / other for one, other in zip(values, seconds["vireid"], strict=True))
-            shown = f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) times as long as vireid"
-            print(f"  {way:8} {1000 * statistics.median(values):7.1f} ms a gallery, {shown}")
-        if largest > 1e-12:
-            raise SystemExit("The numbers differ.")
+            results[way] = evaluate_in_a_loop(*retrieval, by_identity=by_identity, as_scripts=way == "scripts")
+            seconds[way].append(time.process_time() - started)
+        started = time.process_time()
+        excluded = exclude_same_location(*retrieval[3:], {3: 2}) if by_identity else None
+        level = "identity" if by_identity else "image"
+        metrics = compute_metrics(*retrieval[:3], excluded=excluded, cmc_level=level)
+        seconds["vireid"].append(time.process_time() - started)
+        for cmc, precision, penalty in results.values():
+            differences = [*(metrics.cmc.numpy() - cmc), metrics.mAP - precision, metrics.mINP - penalty]
+            largest = max(largest, *np.abs(differences))
+    if largest > 1e-12:
+        raise SystemExit(f"{name}: the numbers differ by {largest:.0e}.")
+    measures = {f"{way}, ms": _record.spread([1000 * x for x in values]) for way, values in seconds.items()}
+    measures |= {f"{way}, ratio": _record.ratio(seconds[way], seconds["vireid"]) for way in ("scripts", "NumPy")}
+    return measures | {"numbers differ by": float(f"{largest:.0e}")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--galleries", type=int, default=10, help="galleries of SYSU-MM01, and half as many of RegDB")
+    args = _record.parse(parser)
+    torch.set_num_threads(1)
+    compute_metrics(*create_retrieval(np.random.default_rng(0), "RegDB")[:3])  # warm-up
+    with _record.measuring(args) as figures:
+        for name, trials in (("SYSU-MM01", args.galleries), ("RegDB", max(1, args.galleries // 2))):
+            figures[name] = compare(name, trials)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """How fast and how small the search of `GalleryIndex` is beside faiss's exact index, `IndexFlatIP`.
 
     pip install faiss-cpu
-    python benchmarks/index.py [--gallery 1000000] [--queries 10000] [--dim 256] [--k 20] [--threads 2]
+    python benchmarks/index.py [--gallery 1000000] [--queries 2048] [--dim 256] [--k 20] [--threads 2]
 
-Each contender runs in a process of its own, in turns, on the same random unit rows; times are the medians over the
-rounds, and the ratios are given with their range, also of the processor time of the search, to which other programs add
-less. Memory is the growth of the process's peak (getrusage) over its size with the rows and queries in place: the copy
+Each contender runs in a process of its own, in turns, on the same random unit rows. Memory is the growth of the process's peak (getrusage) over its size with the rows and queries in place: the copy
 that an index keeps, and what the search adds to it. Where two rows are nearer to each other than the rounding of float32,
 the rows found may differ.
 """
@@ -15,13 +13,13 @@ import importlib.util
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import _record
 import numpy as np
 import torch
 
@@ -29,8 +27,8 @@ from vireid.evaluation import GalleryIndex
 
 
 def peak():
-    """Peak memory of this process in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """Peak memory of this process in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def search(contender, arguments, file):
@@ -54,8 +52,12 @@ def search(contender, arguments, file):
     added, processor, indexed = time.perf_counter(), time.process_time(), peak()
     found = index.search(queries.numpy() if contender == "faiss" else queries, arguments.k)
     done, processor = time.perf_counter(), time.process_time() - processor
-    measures = {"add": added - started, "search": done - added, "processor": processor}
-    measures |= {"index": indexed - before, "peak": peak() - before}
+    measures = {"search, s": done - added, "processor time of the search, s": processor}
+    measures |= {
+        "adding the rows, s": added - started,
+        "index, MiB": indexed - before,
+        "search adds, MiB": peak() - indexed,
+    }
     np.save(file, np.asarray(found[1]))
     print(json.dumps(measures))
 
@@ -63,38 +65,33 @@ def search(contender, arguments, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gallery", type=int, default=1_000_000, help="rows of the gallery")
-    parser.add_argument("--queries", type=int, default=10_000, help="rows to search for")
+    parser.add_argument("--queries", type=int, default=2048, help="rows to search for")
     parser.add_argument("--dim", type=int, default=256, help="width of the rows")
     parser.add_argument("--k", type=int, default=20, help="rows to find for each query")
     parser.add_argument("--threads", type=int, default=2, help="threads of each contender")
     parser.add_argument("--rounds", type=int, default=3, help="times that each contender runs")
     parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # its name and where it writes its ids
-    arguments = parser.parse_args()
+    arguments = _record.parse(parser)
     if arguments.contender:
         search(arguments.contender[0], arguments, arguments.contender[1])
         return
     if importlib.util.find_spec("faiss") is None:
         raise SystemExit("faiss must be installed for this: pip install faiss-cpu")
     environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
+    torch.set_num_threads(arguments.threads)
     measures, ids = {"faiss": [], "vireid": []}, {}
-    print(f"load of the machine before: {os.getloadavg()[0]:.2f}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _record.measuring(arguments) as figures:
         for contender in list(measures) * arguments.rounds:
             file = str(Path(folder, f"{contender}.npy"))
             command = [sys.executable, *sys.argv, "--contender", contender, file]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             measures[contender].append(json.loads(done.stdout))
             ids[contender] = np.load(file)
-    print(f"{'':8} {'add':>8} {'search':>9} {'processor':>11} {'index':>10} {'search adds':>12}")
-    for contender, rounds in measures.items():
-        x = {key: statistics.median(measured[key] for measured in rounds) for key in rounds[0]}
-        added = x["peak"] - x["index"]
-        times = f"{x['add']:6.2f} s {x['search']:7.2f} s {x['processor']:9.2f} s"
-        print(f"{contender:8} {times} {x['index']:6.2f} GiB {1024 * added:8.0f} MiB")
-    for key in ("add", "search", "processor"):
-        ratios = sorted(one[key] / other[key] for one, other in zip(*measures.values(), strict=True))
-        print(f"faiss / vireid, {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(f"equal rows: {(ids['faiss'] == ids['vireid']).mean():.6%}; load after: {os.getloadavg()[0]:.2f}")
+        for key in measures["vireid"][0]:
+            values = {contender: [one[key] for one in rounds] for contender, rounds in measures.items()}
+            figures[key] = {contender: _record.spread(rounds) for contender, rounds in values.items()}
+            figures[key]["ratio"] = _record.ratio(values["faiss"], values["vireid"])
+        figures["same rows"] = {"share": float(f"{(ids['faiss'] == ids['vireid']).mean():.6g}")}
 
 
 if __name__ == "__main__":

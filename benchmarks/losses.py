@@ -4,13 +4,14 @@
 
 Identity alignment, modality alignment and batch-hard triplet together, forward and backward, at P = 8, K = 4, d = 2048,
 on one thread. The loop is the plain way of writing them: PyTorch operations for one identity, or one anchor, at a time.
-Both run in turn in one process; the times are medians. The projections W of Eq. 13 are the same three matrix products
+Both run in turn in one process. The projections W of Eq. 13 are the same three matrix products
 in both, which nobody writes as a loop; they are left out first and taken in then.
 """
 
-import statistics
+import argparse
 import time
 
+import _record
 import torch
 
 from vireid.losses import BatchHardTripletLoss, IdentityAlignmentLoss, ModalityAlignmentLoss
@@ -51,10 +52,13 @@ def triplet_in_a_loop(rows, labels, margin=0.3):
 
 
 def main():
+    args = _record.parse(
+        argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    )
     torch.set_num_threads(1)
-    print(f"three metric losses, forward and backward, P = {P}, K = {K}, d = {D}, one thread")
-    for projection in ("none", "identity"):
-        compare(projection)
+    with _record.measuring(args) as figures:
+        figures["without W"] = compare("none")
+        figures["with W"] = compare("identity")
 
 
 def compare(projection):
@@ -81,13 +85,10 @@ def compare(projection):
         for name, way in ways.items():
             start = time.perf_counter()
             (gradients[name],) = torch.autograd.grad(way(), rows)
-            times[name].append(time.perf_counter() - start)
-    slow, fast = (1000 * statistics.median(times[name]) for name in ways)
+            times[name].append(1000 * (time.perf_counter() - start))
     difference = (gradients["loops"] - gradients["vireid"]).norm() / gradients["loops"].norm()
-    name = "with W" if projection == "identity" else "without W"
-    print(
-        f"{name:10} loops {slow:6.2f} ms   vireid {fast:6.2f} ms   ratio {slow / fast:.1f}   gradients to {difference:.0e}"
-    )
+    measures = {f"{name}, ms": _record.spread(values) for name, values in times.items()}
+    return measures | {"ratio": _record.ratio(*times.values()), "gradients differ by": float(f"{difference:.0e}")}
 
 
 if __name__ == "__main__":

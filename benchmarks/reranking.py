@@ -3,7 +3,7 @@
     python benchmarks/reranking.py [--rounds 3] [--dim 512]
 
 At the size of SYSU-MM01 (3,803 queries, a gallery of 301 images) and of RegDB (2,060 of each). Each contender runs in a
-process of its own, in turns, on one thread; the processor times are medians, and the ratios are given with their range.
+process of its own, in turns, on one thread; times are those of the processor.
 Memory is the growth of the process's peak (getrusage) over its size with the embeddings in place.
 """
 
@@ -11,13 +11,13 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import _record
 import numpy as np
 import torch
 
@@ -85,29 +85,34 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="times that each contender runs")
     parser.add_argument("--dim", type=int, default=512, help="width of the embeddings")
     parser.add_argument("--contender", nargs=3, help=argparse.SUPPRESS)  # its name, the data set, a file
-    arguments = parser.parse_args()
+    arguments = _record.parse(parser)
     if arguments.contender:
         contender, name, file = arguments.contender
         measure(contender, name, arguments.dim, file)
         return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for name in SIZES:
-        measures, distances = {"scripts": [], "vireid": []}, {}
-        with tempfile.TemporaryDirectory() as folder:
-            for contender in list(measures) * arguments.rounds:
-                file = str(Path(folder, f"{contender}.npy"))
-                command = [sys.executable, *sys.argv, "--contender", contender, name, file]
-                done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-                measures[contender].append(json.loads(done.stdout))
-                distances[contender] = np.load(file)
-        change = np.abs(distances["scripts"] - distances["vireid"])
-        print(f"{name}: largest difference {change.max():.0e}, {(change > 1e-5).mean():.4%} above 1e-5")
-        for contender, rounds in measures.items():
-            seconds, grown = (statistics.median(one[key] for one in rounds) for key in ("seconds", "MiB"))
-            print(f"  {contender:8} {seconds:7.2f} s  {grown:6.0f} MiB")
-        for key in ("seconds", "MiB"):
-            ratios = sorted(one[key] / other[key] for one, other in zip(*measures.values(), strict=True))
-            print(f"  scripts / vireid, {key}: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    torch.set_num_threads(1)
+    with _record.measuring(arguments) as figures:
+        for name in SIZES:
+            figures[name] = compare(name, arguments.rounds, environment)
+
+
+def compare(name, rounds, environment):
+    measures, distances = {"scripts": [], "vireid": []}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for contender in list(measures) * rounds:
+            file = str(Path(folder, f"{contender}.npy"))
+            command = [sys.executable, *sys.argv, "--contender", contender, name, file]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            measures[contender].append(json.loads(done.stdout))
+            distances[contender] = np.load(file)
+    figures = {}
+    for key, label in {"seconds": "s", "MiB": "MiB"}.items():
+        values = {contender: [one[key] for one in measured] for contender, measured in measures.items()}
+        figures |= {f"{contender}, {label}": _record.spread(of) for contender, of in values.items()}
+        figures[f"ratio of {label}"] = _record.ratio(*values.values())
+    change = np.abs(distances["scripts"] - distances["vireid"])
+    return figures | {"distances differ by": float(f"{change.max():.0e}")}
 
 
 if __name__ == "__main__":

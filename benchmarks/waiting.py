@@ -1,6 +1,6 @@
-"""What the threads of PyTorch cost while they wait for each other, on an idle machine and beside a busy program.
+"""What the threads of PyTorch cost while they wait for each other, most of all beside busy programs.
 
-    python benchmarks/waiting.py [--pairs 3] [--steps 30]
+    python benchmarks/waiting.py [--rounds 3] [--steps 30] [--busy]
 
 Training steps of the main job (MUN, test_resnet, 32 pairs of 96×48) in a process of their own: with the threads' usual
 waiting, by spinning, and with OMP_WAIT_POLICY=PASSIVE; idle and beside a program that keeps one core busy. The settings
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import _record
 import torch
 
 from vireid import MUN
@@ -56,31 +57,22 @@ def run(setting, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3, help="runs of every setting (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of every setting (%(default)s)")
     parser.add_argument("--steps", type=int, default=30, help="steps of a run (%(default)s)")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = _record.parse(parser)
     if args.measure:
         measure(args.steps)
         return
-    print(f"{os.cpu_count()} cores; milliseconds of a step, and of processor time, median (least to most)")
-    for load in ("idle", "beside a busy program"):
-        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if load != "idle" else None
-        try:
-            steps = max(3, args.steps // 5) if busy else args.steps  # spinning beside it is very slow
-            runs = {setting: [] for setting in SETTINGS}
-            for _ in range(args.pairs):
-                for setting, measured in runs.items():
-                    measured.append(run(setting, steps))
-        finally:
-            if busy:
-                busy.kill()
-        for setting, measured in runs.items():
-            columns = []
+    runs = {setting: [] for setting in SETTINGS}
+    with _record.measuring(args) as figures:
+        for setting in list(runs) * args.rounds:
+            runs[setting].append(run(setting, args.steps))
+        for setting in runs:
             for key in ("step", "processor"):
-                values = sorted(1000 * one[key] for one in measured)
-                columns.append(f"{statistics.median(values):8.0f} ({values[0]:.0f} to {values[-1]:.0f})")
-            print(f"{load:22} {setting:11}", *columns)
+                values = {name: [1000 * one[key] for one in of] for name, of in runs.items()}
+                figures.setdefault(setting, {})[f"{key}, ms"] = _record.spread(values[setting])
+                figures[setting][f"ratio of {key}"] = _record.ratio(values["spinning"], values[setting])
 
 
 if __name__ == "__main__":

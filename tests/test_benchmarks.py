@@ -1,8 +1,12 @@
 """The benchmarks that are not run by hand often enough to be known to work."""
 
+import argparse
+import importlib
 import json
+import os
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +19,62 @@ ROOT = Path(__file__).parents[1]
 def run(monkeypatch):
     """Run a benchmark in this process."""
 
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         runpy.run_path(str(ROOT / "benchmarks" / name), run_name="__main__")
 
     return run
+
+
+@pytest.fixture
+def record(monkeypatch):
+    """The module that keeps figures, for which other programs take a hundredth of the processor."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    record = importlib.import_module("_record")
+    monkeypatch.setattr(record, "_share_of_others", lambda before: 0.01)
+    return record
+
+
+SMALL = ("--backbone", "test_resnet", "--size", 96, 48, "--pairs", 2, "--repeats", 2)
+
+
+def test_a_benchmark_keeps_its_figures_with_their_spread(run, record, tmp_path):
+    run("training_step.py", *SMALL, "--json", tmp_path / "kept.json")
+    run("training_step.py", "--busy", *SMALL, "--json", tmp_path / "kept.json")
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    states = kept.pop(f"python benchmarks/training_step.py {' '.join(map(str, SMALL))}")
+    assert not kept
+    assert states.keys() == {"idle", "busy"}
+    for entry in states.values():
+        median, least, most = entry["figures"]["ratio"]["of time"]
+        assert 0 < least < median < most
+        assert median == pytest.approx((least + most) / 2, rel=1e-3)  # of two rounds
+        assert entry["others"] == 0.01
+
+
+def test_figures_beside_other_programs_are_not_kept(run, record, tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "_share_of_others", lambda before: 0.11)
+    with pytest.raises(SystemExit, match="more than a tenth"):
+        run("training_step.py", *SMALL, "--json", tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()
+
+
+def test_the_share_of_other_programs_is_without_the_own(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    record = importlib.import_module("_record")
+    monkeypatch.setattr(record, "_processor_seconds", lambda: (120.0, 26.0, 15.0))  # all, used, of this process
+    assert record._share_of_others((100.0, 20.0, 10.0)) == 0.05
+
+
+def test_busy_programs_run_as_long_as_the_measurement(record):
+    before = os.times().children_user
+    with record.measuring(argparse.Namespace(busy=True, json=None)) as figures:
+        time.sleep(0.3)
+        figures["row"] = {"measure": 1.0}
+    after = os.times().children_user  # of children that have ended
+    assert after > before + 0.01
 
 
 def test_the_benchmark_of_a_gpu_takes_the_same_path_on_a_cpu(run, tmp_path, capsys):
