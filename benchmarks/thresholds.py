@@ -6,11 +6,13 @@
 The people are divided at random into two halves, 20 times. A threshold is chosen by `calibrate` on one half, and its
 false-accept rate measured on the other. A row of the table counts how often that rate lies within the stated interval, and
 how often below its upper end. With a model, --data is a root in the layout of SYSU-MM01, such as
-`generate_synthetic` makes it.
+`generate_synthetic` makes it; `docs/make_tables.py` writes the table of `docs/evaluation.md` from the file of --json.
 """
 
 import argparse
+import json
 from itertools import product
+from pathlib import Path
 
 import torch
 from torch.nn.functional import normalize
@@ -61,12 +63,14 @@ def main():
     parser.add_argument("--model", help="folder of a saved embedder")
     parser.add_argument("--data", help="root of the data set")
     parser.add_argument("--seeds", type=int, default=20, help="how many times the people are divided")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows to this file as well")
     parser.add_argument("--people", type=int, default=60, help="how many people are drawn without a model")
     arguments = parser.parse_args()
     fixed = embed(arguments.model, arguments.data) if arguments.model else None
 
     header = "| pair | promised | measured: mean (least, largest) | within | below the upper end | mean interval | false rejects |"
     print(header, "|---|---|---|---|---|---|---|", sep="\n")
+    rows = []
     for (first, second), promised in product(PAIRS, (1e-2, 1e-3)):
         rates, rejects, intervals = [], [], []
         for seed in range(arguments.seeds):
@@ -89,6 +93,11 @@ def main():
             f"{below} of {len(rate)} | {low.mean():.2%} to {high.mean():.2%} | {reject.mean():.1%} |",
             flush=True,
         )
+        rows.append({"pair": name, "promised": promised, "mean": rate.mean().item(), "least": rate.min().item()})
+        rows[-1] |= {"largest": rate.max().item(), "divisions": len(rate), "within": within, "below": below}
+        rows[-1] |= {"interval": [low.mean().item(), high.mean().item()], "false rejects": reject.mean().item()}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
+from make_tables import markdown
+
 DOCS = Path(__file__).parent
 PAGES = [DOCS / "does-it-help.md", DOCS.parent / "README.md"]
 RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-help.png"
@@ -54,11 +56,6 @@ def difference(values):
 def last(results):
     """Return the results after the last iteration."""
     return results[max(results, key=int)]
-
-
-def markdown(head, rows):
-    """Format a table."""
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def summary(runs):

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import compare_protocols
 import make_reference
@@ -19,8 +20,11 @@ import make_reference
 from vireid.data import LLCM, SYSUMM01, RegDB
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent / "examples"))
+import ablation  # noqa: E402
+
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
-MARKERS = re.compile(r"(<!-- table ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARKERS = re.compile(r"(?m:^)( *)<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def read(name):
@@ -28,15 +32,43 @@ def read(name):
     return json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def write(name, record):
+    """Write a file of ``docs/results/``, with a line for each list of numbers."""
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    text = re.sub(r'\[\s+([^][{}"]*?)\s+\]', lambda found: f"[{' '.join(found[1].split())}]", text)
+    (DOCS / "results" / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
 def markdown(head, rows):
-    """Format a table."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines)
+    """Format a table, with numbers at the right of their columns: the site keeps such cells on one line."""
+    sides = ["---:" if holds_numbers(column) else "---" for column in zip(*rows, strict=True)]
+    return "\n".join(f"|{'|'.join(cells)}|" for cells in (pad(head), sides, *map(pad, rows)))
+
+
+def pad(cells):
+    """Set a space around each cell of a row."""
+    return [f" {cell} " for cell in cells]
+
+
+def holds_numbers(cells):
+    """Tell whether each cell of a column is a number, perhaps with a sign, a deviation or a unit, or a dash."""
+    filled = [cell for cell in cells if cell not in {"", "–"}]
+    return bool(filled) and all(re.match(r"[-+−]?\d", c) and not re.search(r"[^\W\d]{4}|`", c) for c in filled)
+
+
+def signed(value, digits=1):
+    """Format a difference with its sign."""
+    return f"{round(value, 6):+.{digits}f}".replace("-", "−")
+
+
+def spread(mean, deviation, digits=2):
+    """Format a mean ± a standard deviation."""
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def percent(result, key, digits=2):
     """Mean ± standard deviation over the trials of a result, in percent."""
-    return f"{100 * result['mean'][key]:.{digits}f} ± {100 * result['std'][key]:.{digits}f}"
+    return spread(100 * result["mean"][key], 100 * result["std"][key], digits)
 
 
 def main_job():
@@ -101,6 +133,59 @@ def backbones():
     return f"{summary}\n\n{markdown(head, found['rows'])}"
 
 
+def published():
+    """Numbers that papers print."""
+    keys = ("SYSU all", "SYSU indoor", "RegDB visible → infrared", "RegDB infrared → visible")
+    rows = []
+    for row in read("published")["rows"]:
+        notes = row.get("notes", {})
+        numbers = {key: "/".join(f"{value:.2f}" for value in values) for key, values in row["numbers"].items()}
+        cells = {key: numbers.get(key, row.get(key, "–")) for key in (*keys, "source", "at test", "here")}
+        rows.append([row["method"], *(f"{cell} {notes.get(key, '')}".strip() for key, cell in cells.items())])
+    return markdown(["method", *keys, "source", "at test", "here"], rows)
+
+
+def targets():
+    """The paper's rank-1 and mAP on SYSU-MM01 for each method, as ``examples/ablation.py`` quotes them."""
+    rows = [row for table in ablation.TABLES.values() for row in table.values()]
+    return {method: numbers["sysu"] for method, numbers in rows if "sysu" in numbers}
+
+
+def ablation_table(title):
+    """A table of the ablation beside the paper's."""
+    rows, paper = [], targets()
+    for name, row in read("ablation")["tables"][title].items():
+        quoted = [f"{value:.2f}" for value in paper.get(row["method"], ())] or ["–", "–"]
+        rows.append([name, f"`{row['method']}`", *(spread(*row[key]) for key in ("rank-1", "mAP")), *quoted])
+    return markdown(["", "method", "rank-1 (%)", "mAP (%)", "the paper: rank-1", "the paper: mAP"], rows)
+
+
+def ablation_differences():
+    """Paired differences of the ablation beside those of the paper's numbers."""
+    rows, paper = [], targets()
+    for title, row in read("ablation")["differences of rank-1"].items():
+        method, others = row["method"], row["over"]
+        here = [f"{signed(mean)} ± {deviation:.1f}" for mean, deviation in others.values()]
+        pairs = [(paper.get(method), paper.get(other)) for other in others]
+        there = [signed(mine[0] - theirs[0]) if mine and theirs else "–" for mine, theirs in pairs]
+        rows.append([title, ", ".join(here), ", ".join(there)])
+    return markdown(["", "here", "the paper"], rows)
+
+
+def ablation_alignment():
+    """Forms of L_ma."""
+    forms = read("ablation")["forms of L_ma"]
+    return markdown([*forms], [[f"{value:.1f}" for value in forms.values()]])
+
+
+def statistics():
+    """What statistics of its own do for the auxiliary modality."""
+    rows = read("ablation")["statistics"]
+    methods = [*next(iter(rows.values()))]
+    head = ["rank-1 (%), all search, seeds 0 and 1", *(f"`{method}`" for method in methods)]
+    return markdown(head, [[name, *(spread(*row[method]) for method in methods)] for name, row in rows.items()])
+
+
 TABLES = {
     "backbones": backbones,
     "losses": lambda: names_of("vireid.losses"),
@@ -109,6 +194,14 @@ TABLES = {
     "difficulty": difficulty,
     "versions": versions,
     "published-counts": published_counts,
+    "published": published,
+    "ablation-1": lambda: ablation_table("Table 1"),
+    "ablation-2": lambda: ablation_table("Table 2"),
+    "ablation-3": lambda: ablation_table("Table 3"),
+    "ablation-methods": lambda: ablation_table("methods"),
+    "ablation-differences": ablation_differences,
+    "ablation-alignment": ablation_alignment,
+    "statistics": statistics,
 }
 
 
@@ -116,7 +209,12 @@ def render(text, page=""):
     """Replace the tables of a page by those of the results."""
     if page == "comparing-numbers.md":  # a page of tables alone
         return compare_protocols.format_page(read("protocols"))
-    return MARKERS.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[4]}", text)
+    return MARKERS.sub(lambda found: indent(fence(found[2], TABLES[found[2]]()), found[1]), text)
+
+
+def fence(name, table):
+    """Set the markers around a table."""
+    return f"<!-- table {name} -->\n{table}\n<!-- end -->"
 
 
 def main():
