@@ -21,7 +21,7 @@ import torch
 from methods import OWN, add_own_data, create_protocols, load, open_test_data, run_script
 
 from vireid.data import create_test_transform
-from vireid.evaluation import KReciprocalReranking, describe_run, evaluate, extract_embeddings, format_results
+from vireid.evaluation import create_reranking, describe_run, evaluate, extract_embeddings, format_results
 from vireid.visualization import plot_rankings
 
 
@@ -37,7 +37,8 @@ def parse_arguments():
     add("--allow-other-trial", action="store_true", help="of RegDB, although the network has seen half of its people")
     add("--official", action="store_true", help="SYSU-MM01's official galleries, 1 and 10 shots, in place of AGW's")
     add("--flip", choices=("none", "mean", "mean-raw", "sum", "concatenate"), default="none", help="(%(default)s)")
-    add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
+    ways = ("none", "k-reciprocal", "affinity")
+    add("--reranking", choices=ways, default="none", help="re-rank by neighbours or SAAI's affinity (%(default)s)")
     add("--cache", type=Path, help="folder that keeps the embeddings; by default in the folder for results")
     add("--workers", type=int, default=1, help="processes that load images (%(default)s)")
     add("--output", type=Path, default=Path("runs/evaluation"), help="folder for results (%(default)s)")
@@ -46,7 +47,7 @@ def parse_arguments():
 
 def choose_protocols(args, name, dataset, trials):
     """Create the protocols of the data set that the options ask for."""
-    options = {**trials, "reranking": KReciprocalReranking() if args.reranking else None}
+    options = {**trials, "reranking": create_reranking(args.reranking)}
     if name == "regdb":
         options["allow_other_trial"] = args.allow_other_trial
     if name != "sysu" or not args.official:

@@ -349,9 +349,20 @@ def test_evaluate_gives_the_results_of_evaluate(vireid_, here, embedded, tmp_pat
     assert output.endswith(f"{tmp_path / 'own' / 'ranks-visible-infrared.png'}: visible → infrared\n")
     assert "warning: The network does not say what it was trained on: nothing tells whether it knows people" in error
     assert "--exclude 'same camera' excludes nothing: no visible camera has the camera of an infrared one." in error
-    code, output, _ = vireid_("evaluate", "network", "--root", "people", "--reranking", "--distance", "euclidean")
-    assert "euclidean" in output
-    assert "re-rank" in output or "reranking" in output
+
+
+@pytest.mark.parametrize(
+    ("way", "name"), [("k-reciprocal", "k-reciprocal re-ranking"), ("affinity", "affinity inference")]
+)
+def test_evaluate_names_the_reranking(vireid_, way, name):
+    words = ["evaluate", "network", "--root", "people", "--reranking", way, "--distance"]
+    code, output, _ = vireid_(*words, "cosine")
+    assert code == 0
+    assert f"SYSU-MM01 all search, single-shot, agw galleries × 10, {name} (k1 = " in output
+    if way == "affinity":
+        code, _, error = vireid_(*words, "euclidean")
+        assert code == 2
+        assert "--distance must be 'cosine' for affinity inference, got 'euclidean'." in error
 
 
 def test_locations_change_what_a_query_may_find(vireid_, here, embedded):

@@ -417,7 +417,7 @@ def test_all_trials_of_regdb(tmp_path):
 def test_evaluation_options(trained, small):
     folder, _ = trained
     evaluate = ROOT / "examples" / "evaluate.py"
-    done = run(evaluate, folder, "first/best", "--root", small, "--official", "--reranking", "--output", "out")
+    done = run(evaluate, folder, "first/best", "--root", small, "--official", "--reranking", "k-reciprocal", "--output", "out")
     assert done.returncode == 0, done.stderr
     assert "SYSU-MM01 all search, 10-shot, official galleries × 10, k-reciprocal re-ranking (k1 = 20" in done.stdout
     assert list(json.loads((folder / "out" / "evaluation.json").read_text())) == [

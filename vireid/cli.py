@@ -325,7 +325,7 @@ def _create_protocols(
     args: argparse.Namespace, source: DataSource, dataset: Any, trained_on: int | None
 ) -> Mapping[str, RetrievalProtocol]:
     """Create the protocols of a data set; options of another one are refused."""
-    name, reranking = source.dataset, vireid.evaluation.KReciprocalReranking() if args.reranking else None
+    name, reranking = source.dataset, vireid.evaluation.create_reranking(args.reranking)
     options: dict[str, Any] = {"distance": args.distance, "reranking": reranking}
     if name in _OWN:
         for option in ("trial", "trained_on", "allow_other_trial", "shots"):
@@ -673,7 +673,8 @@ def _add_evaluate(command: _Parser) -> None:
     places = "location of each of your cameras, such as 1=hall 3=hall 4=yard, for --exclude 'same location'"
     add("--locations", nargs="+", metavar="CAMERA=PLACE", help=places)
     add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
-    add("--reranking", action="store_true", help="re-rank by k-reciprocal neighbours")
+    ways = ("none", "k-reciprocal", "affinity")
+    add("--reranking", choices=ways, default="none", help="re-rank by neighbours or SAAI's affinity (%(default)s)")
     _add_embedding(command)
     add("-o", "--output", type=_file(".json"), metavar="FILE", help="record of the run for vireid compare (.json)")
     _add_picture(command, "--picture", "pictures of the ranking lists; names are made for all protocols but the first")

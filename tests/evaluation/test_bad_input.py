@@ -27,6 +27,7 @@ from vireid.evaluation import (
     compute_metrics,
     compute_open_set_metrics,
     create_protocols,
+    create_reranking,
     describe_run,
     evaluate,
     exclude_same_camera,
@@ -351,6 +352,7 @@ CASES = {
         distance=COMMON["distance"],
         reranking=COMMON["reranking"],
     ),
+    "create_reranking": case(create_reranking, name=choice("affinty", "k_reciprocal")),
     "EmbeddingSet.select": case(INFRARED.select, rows=[*[x for x in OTHERS if x is not OTHERS[-1]], LABELS + 2]),
     "RetrievalResult.of_trials": case(
         RetrievalResult.of_trials,

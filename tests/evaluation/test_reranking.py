@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vireid.evaluation import AffinityInference, EmbeddingSet, KReciprocalReranking, OwnProtocol
+from vireid.evaluation import AffinityInference, EmbeddingSet, KReciprocalReranking, OwnProtocol, create_reranking
 
 
 def rerank_in_loops(queries, gallery, k1, k2, weight):
@@ -123,6 +123,8 @@ def test_results_name_the_affinity_inference():
     rank = OwnProtocol("visible", reranking=inference).rank(sets["visible"], sets["infrared"], k=3)
     rows = [sets[modality].embeddings.double() for modality in ("visible", "infrared")]
     torch.testing.assert_close(rank.distances, inference(*rows).sort(dim=1).values[:, :3])
+    names = ("none", "k-reciprocal", "affinity")
+    assert [create_reranking(name) for name in names] == [None, KReciprocalReranking(), AffinityInference()]
     with pytest.raises(ValueError, match="distance must be 'cosine' for affinity inference, got 'euclidean'"):
         OwnProtocol("visible", reranking=inference, distance="euclidean")
 

@@ -9,7 +9,7 @@ from vireid.evaluation.metrics import RetrievalMetrics, compute_metrics, exclude
 from vireid.evaluation.open_set import OpenSetMetrics, compute_open_set_metrics
 from vireid.evaluation.pairs import PairDistances, compare_pairs
 from vireid.evaluation.protocols import LLCMProtocol, OwnProtocol, RegDBProtocol, SYSUMM01Protocol, create_protocols
-from vireid.evaluation.reranking import AffinityInference, KReciprocalReranking
+from vireid.evaluation.reranking import AffinityInference, KReciprocalReranking, create_reranking
 from vireid.evaluation.results import Ranking, RetrievalResult, format_results
 from vireid.evaluation.retrieval import RetrievalProtocol
 from vireid.evaluation.runs import compare_runs, describe_run, format_runs
@@ -43,6 +43,7 @@ __all__ = [
     "compute_metrics",
     "compute_open_set_metrics",
     "create_protocols",
+    "create_reranking",
     "describe_run",
     "evaluate",
     "exclude_same_camera",

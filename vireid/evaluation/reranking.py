@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vireid._checks import check_embeddings, check_finite, check_integer, check_number, require
+from vireid._checks import check_choice, check_embeddings, check_finite, check_integer, check_number, require
 from vireid.distances import pairwise_squared_distances
 
 
@@ -147,6 +148,27 @@ class AffinityInference:
 
 
 Reranking = KReciprocalReranking | AffinityInference
+
+
+def create_reranking(name: Literal["none", "k-reciprocal", "affinity"]) -> Reranking | None:
+    """Create a re-ranking with its default settings by the name that the command line knows.
+
+    Args:
+        name: ``"k-reciprocal"`` for :class:`KReciprocalReranking`, ``"affinity"`` for :class:`AffinityInference`, or
+            ``"none"``.
+
+    Raises:
+        ValueError: If there is no such re-ranking.
+        TypeError: If the name is not a string.
+
+    Example:
+        >>> print(create_reranking("affinity"))
+        affinity inference (k1 = 4, k2 = 1)
+    """
+    known: dict[str, Reranking | None] = {"none": None}
+    known |= {"k-reciprocal": KReciprocalReranking(), "affinity": AffinityInference()}
+    check_choice("name", name, known)
+    return known[name]
 
 
 def _check_both(queries: Tensor, gallery: Tensor) -> None:
