@@ -1,9 +1,9 @@
-"""Print the table of ``docs/deploy.md``: exported files of every precision against PyTorch.
+"""Measure exported files of every precision against PyTorch, the table of ``docs/deploy.md``.
 
-python docs/measure_export.py MODEL ROOT
+python docs/measure_export.py runs/train/best data/synthetic-sysu-96x48 && python docs/make_tables.py
 
-MODEL is the folder of an embedder and ROOT a data set in the layout of SYSU-MM01, such as the synthetic one. It takes
-some minutes. The times are of one thread, the fastest batch of 64 images.
+It takes the folder of an embedder and a data set in the layout of SYSU-MM01, some minutes, and writes
+``docs/results/exports.json``. The times are of one thread, the fastest batch of 64 images.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import make_tables
 import torch
 from torchvision.transforms.v2 import Resize
 
@@ -35,13 +36,13 @@ def milliseconds(embed, images):
 
 
 def scores(model, images):
-    """Rank-1 and mAP of all search and indoor search, in percent."""
-    results = evaluate(model, images, create_protocols("sysu")).values()
-    return " | ".join(f"{100 * x.mean():.2f}" for result in results for x in (result.cmc[:, 0], result.mAP))
+    """Rank-1 and mAP of all search and indoor search."""
+    results = evaluate(model, images, create_protocols("sysu"))
+    return {name: {"rank-1": r.cmc[:, 0].mean().item(), "mAP": r.mAP.mean().item()} for name, r in results.items()}
 
 
 def main():
-    """Print the table."""
+    """Measure every file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", help="folder of an embedder")
     parser.add_argument("root", help="data set in the layout of SYSU-MM01")
@@ -59,12 +60,10 @@ def main():
         modality: PersonImages([record for record in shuffled if record.modality == modality][:RANGES], resize)
         for modality in MODALITIES
     }
-    print("| File | MB | largest difference | same rank-1 | all rank-1 | mAP | indoor rank-1 | mAP | ms |")
-    print("|---|---|---|---|---|---|---|---|---|")
     size = sum(value.numel() * value.element_size() for value in embedder.state_dict().values()) / 1e6
     with torch.inference_mode():
         time_ = milliseconds(lambda batch: embedder.embed(transform(batch), "infrared"), images["infrared"])
-    print(f"| PyTorch | {size:.2f} | – | – | {scores(embedder, normalised)} | {time_:.2f} |", flush=True)
+    rows = {"PyTorch": {"MB": size, "results": scores(embedder, normalised), "ms": time_}}
     with TemporaryDirectory() as folder:
         for suffix, precisions in {"onnx": ("float32", "float16", "int8"), "pt2": ("float32", "float16")}.items():
             for precision in precisions:
@@ -76,15 +75,17 @@ def main():
                     models[modality] = load_exported(path, trusted=True)
                     other = known[MODALITIES[modality == "infrared"]].embeddings
                     reports.append(check_export(models[modality], embedder, images[modality], gallery=other))
-                difference = max(report.largest_difference for report in reports)
-                same = " / ".join(f"{report.rank1_agreement:.2%}" for report in reports)
-                found = scores(lambda batch, modality, models=models: models[modality](batch), images)
-                time_ = milliseconds(models["infrared"], images["infrared"])
-                size = written.file_size / 1e6
-                name = f"`.{suffix}`, {precision}"
-                print(f"| {name} | {size:.2f} | {difference:.1e} | {same} | {found} | {time_:.2f} |", flush=True)
+                rows[f"`.{suffix}`, {precision}"] = {
+                    "MB": written.file_size / 1e6,
+                    "largest difference": max(report.largest_difference for report in reports),
+                    "smallest cosine": min(report.smallest_cosine for report in reports),
+                    "same rank-1": [report.rank1_agreement for report in reports],
+                    "results": scores(lambda batch, modality, models=models: models[modality](batch), images),
+                    "ms": milliseconds(models["infrared"], images["infrared"]),
+                }
                 if precision == "float32" and min(report.ranking_agreement for report in reports) < 1:
                     raise SystemExit("\n".join(map(str, reports)))  # the page promises the same ranking
+    make_tables.write("exports", rows)
 
 
 if __name__ == "__main__":
