@@ -45,14 +45,14 @@ def methods(folder):
 
 
 def corruption(folder):
-    """Return mean and deviation of each network, named by the folder of its method, and copy the picture."""
+    """Return mean and deviation of each network, by its name, and copy the picture."""
     shutil.copy(folder / "corruption.png", make_tables.DOCS / "pictures")
     rows = {
-        Path(source).parts[-3]: {
+        name: {
             row: {statistic: {key: result[statistic][key] for key in KEYS} for statistic in ("mean", "std")}
             for row, result in results.items()
         }
-        for source, results in load(folder / "corruption.json").items()
+        for name, results in load(folder / "corruption.json").items()
     }
     return {"rows": rows}
 
