@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
-from methods import run_script
+from options import run_script
 
 from vireid.visualization import plot_bars
 

@@ -17,7 +17,9 @@ import json
 from pathlib import Path
 
 import torch
-from methods import at_least, create_protocols, load, open_test_data, run_script
+from options import at_least, run_script
+from runs import load
+from sources import create_protocols, open_test_data
 from tqdm import tqdm
 
 from vireid.data import CORRUPTIONS, PersonImages, RandomCorruption, corrupt, create_test_transform

@@ -18,7 +18,9 @@ import sys
 from pathlib import Path
 
 import torch
-from methods import OWN, add_own_data, create_protocols, load, open_test_data, run_script
+from options import run_script
+from runs import load
+from sources import OWN, add_own_data, create_protocols, open_test_data
 
 from vireid.data import create_test_transform
 from vireid.evaluation import create_reranking, describe_run, evaluate, extract_embeddings, format_results

