@@ -96,9 +96,11 @@ def difficulty():
 def versions():
     """Versions with which the tests were run, one row for each environment."""
     rows = read("versions")
-    keys = ("python", "torch", "torchvision", "timm", "numpy")
-    cells = [[*(row[key] for key in keys), row["tests"]] for row in rows]
-    return markdown([*("Python" if key == "python" else key for key in keys), "tests"], cells)
+    keys = ("python", "torch", "torchvision", "timm", "numpy", "run", "tests")
+    head = {"python": "Python", "run": "tests run", "tests": "result"}
+    return markdown(
+        [head.get(key, key) for key in keys], [[row[key].replace("tests/", "") for key in keys] for row in rows]
+    )
 
 
 def published_counts():
