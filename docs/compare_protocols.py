@@ -80,7 +80,7 @@ def table(title, text, rows):
 
 def format_page(sections):
     """Format the page from the sections of ``docs/results/protocols.json``."""
-    head = "| | rank-1 | rank-5 | rank-10 | rank-20 | mAP | mINP |\n|---|---|---|---|---|---|---|\n"
+    head = "| | rank-1 | rank-5 | rank-10 | rank-20 | mAP | mINP |\n|---|---:|---:|---:|---:|---:|---:|\n"
     page = INTRODUCTION
     for section in sections:
         lines = [f"| {name} | {' | '.join(f'{x:.2f}' for x in row)} |\n" for name, row in section["rows"].items()]
