@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vireid._checks import check_flags, check_integer
-from vireid.modality import Modality
 from vireid.models.auxiliary import Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone
-from vireid.models.embedder import TwoStreamEmbedder, create_embedder
+from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifiers
 
 
@@ -40,7 +39,7 @@ class BaselineOutput(NamedTuple):
     """F^a, at the cut of the backbone."""
 
 
-class TwoStreamBaseline(nn.Module):
+class TwoStreamBaseline(EmbedderNetwork):
     """Train an embedder with identity classifiers: MUN without the auxiliary modality.
 
     With the defaults it is B of MUN's Table 1; :func:`create_agw` makes AGW's network. ``forward`` is for training, and
@@ -118,17 +117,3 @@ class TwoStreamBaseline(nn.Module):
             auxiliary_infrared_logits=self.infrared_classifier(n_auxiliary),
             auxiliary_map=auxiliary_map,
         )
-
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
-        return self.embedder.embed(images, modality, feature=feature)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Return the number of values d of an embedding."""
-        return self.embedder.embedding_dim
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the size, mean and standard deviation of the images."""
-        return self.embedder.preprocessing

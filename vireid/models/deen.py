@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from vireid._checks import check_integer, check_type
-from vireid.modality import Modality
 from vireid.models.auxiliary import Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import create_backbone
-from vireid.models.embedder import TwoStreamEmbedder
+from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder
 from vireid.models.expansion import ExpandedNeck, ExpandedPooling
 from vireid.models.head import create_classifier
 
@@ -46,7 +45,7 @@ class DEENOutput(NamedTuple):
     """The same: there is one classifier."""
 
 
-class DEEN(nn.Module):
+class DEEN(EmbedderNetwork):
     """Train an embedder with an expansion, with one classifier for the images and their versions.
 
     :func:`create_deen` makes DEEN's network. ``forward`` is for training, and its batches need not be pairs. ``embed``
@@ -118,20 +117,6 @@ class DEEN(nn.Module):
             auxiliary_visible_logits=auxiliary_logits,
             auxiliary_infrared_logits=auxiliary_logits,
         )
-
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
-        return self.embedder.embed(images, modality, feature=feature)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Return the number of values of an embedding, those of all versions of an image."""
-        return self.embedder.embedding_dim
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the size, mean and standard deviation of the images."""
-        return self.embedder.preprocessing
 
     def _versions(self, embeddings: Tensor) -> Tensor:
         return rearrange(embeddings, "b (n d) -> n b d", d=self.classifier.in_features)

@@ -292,6 +292,26 @@ class TwoStreamEmbedder(nn.Module):
             return str(upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload a vireid embedder"))
 
 
+class EmbedderNetwork(nn.Module):
+    """Retrieve by the ``embedder`` that a network trains; the networks of all methods are of this class."""
+
+    embedder: TwoStreamEmbedder
+
+    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
+        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
+        return self.embedder.embed(images, modality, feature=feature)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Return the number of values of an embedding."""
+        return self.embedder.embedding_dim
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Return the size, mean and standard deviation of the images."""
+        return self.embedder.preprocessing
+
+
 def create_embedder(
     backbone: str | TwoStreamBackbone | Sequence[Any] | TwoStreamEmbedder,
     *,

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from vireid._checks import check_choice, check_image_batch, check_like_weights, check_number, require
 from vireid.modality import Modality
 from vireid.models.backbone import TwoStreamBackbone
-from vireid.models.embedder import TwoStreamEmbedder
+from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder
 from vireid.models.mun import MUN, MUNOutput, check_pairs
 
 
-class IntermediateModalityNetwork(nn.Module):
+class IntermediateModalityNetwork(EmbedderNetwork):
     """Train MUN with an intermediate modality of images in place of its generator (Table 2).
 
     The images that ``maker`` makes of a pair pass through first stages and then replace F^a. All else is the network
@@ -94,28 +94,14 @@ class IntermediateModalityNetwork(nn.Module):
         made_map = first_stages(images, self.stages) if self.own_stages is None else self.own_stages(images)
         return self.mun.forward_maps(visible_map, infrared_map, made_map)
 
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
-        return self.embedder.embed(images, modality, feature=feature)
-
     def extra_repr(self) -> str:
         """Return the settings, for ``print``."""
         return f"stages={self.stages!r}"
 
     @property
-    def embedder(self) -> TwoStreamEmbedder:
+    def embedder(self) -> TwoStreamEmbedder:  # type: ignore[override]
         """Return the retrieval network."""
         return self.mun.embedder
-
-    @property
-    def embedding_dim(self) -> int:
-        """Return the number of values d of an embedding."""
-        return self.embedder.embedding_dim
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the size, mean and standard deviation of the images."""
-        return self.embedder.preprocessing
 
 
 class XModality(nn.Module):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vireid._checks import check_embeddings, check_integer, check_like_weights, check_number, check_type, require
-from vireid.modality import Modality
 from vireid.models.auxiliary import Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
-from vireid.models.embedder import TwoStreamEmbedder, create_embedder
+from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifier, create_classifiers
 from vireid.models.parts import MaskPartPooling, PrototypePartPooling, pool_parts
 
@@ -153,7 +152,7 @@ class MPANetOutput(NamedTuple):
     """F^a, at the cut of the backbone."""
 
 
-class MPANet(nn.Module):
+class MPANet(EmbedderNetwork):
     """Train an embedder of learned parts with a joint classifier, one for each modality and their moving averages.
 
     :func:`create_mpanet` makes MPANet's network and :func:`create_saai` SAAI's; with an embedder of your own the rest
@@ -233,20 +232,6 @@ class MPANet(nn.Module):
             auxiliary_infrared_logits=classifiers.infrared(n_auxiliary),
             auxiliary_map=auxiliary_map,
         )
-
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
-        return self.embedder.embed(images, modality, feature=feature)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Return the number of values (p + 1)·c of an embedding."""
-        return self.embedder.embedding_dim
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the size, mean and standard deviation of the images."""
-        return self.embedder.preprocessing
 
 
 def create_mpanet(

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vireid._checks import check_choice, check_flags, check_integer, check_tensor, require
-from vireid.modality import Modality
 from vireid.models.auxiliary import Start
 from vireid.models.auxiliary_branch import create_generator
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.batchnorm import AuxiliaryBatchNorm
-from vireid.models.embedder import TwoStreamEmbedder, create_embedder
+from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder, create_embedder
 from vireid.models.head import create_classifier, create_classifiers
 
 
@@ -51,7 +50,7 @@ class MUNOutput(NamedTuple):
     """C_a(Z^a), for L_id^a; None without ``auxiliary_classifier``."""
 
 
-class MUN(nn.Module):
+class MUN(EmbedderNetwork):
     """Train an embedder with an auxiliary modality: the Modality Unifying Network of Fig. 2.
 
     ``forward`` takes same-identity pairs, for training. ``embed`` takes images of one modality, for retrieval; it needs
@@ -162,20 +161,6 @@ class MUN(nn.Module):
             auxiliary_map=auxiliary_map,
             auxiliary_logits=None if self.auxiliary_classifier is None else self.auxiliary_classifier(n_auxiliary),
         )
-
-    def embed(self, images: Tensor, modality: Modality | str, *, feature: Literal["bn", "pooled"] = "bn") -> Tensor:
-        """Embed images of one modality, as :meth:`TwoStreamEmbedder.embed` does."""
-        return self.embedder.embed(images, modality, feature=feature)
-
-    @property
-    def embedding_dim(self) -> int:
-        """Return the number of values d of an embedding."""
-        return self.embedder.embedding_dim
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the size, mean and standard deviation of the images."""
-        return self.embedder.preprocessing
 
     def _embed_maps(
         self, visible_map: Tensor, infrared_map: Tensor, auxiliary_map: Tensor
