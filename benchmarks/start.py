@@ -58,7 +58,10 @@ def main():
         for name in list(commands) * args.rounds:
             seconds[name].append(run(sys.executable, *commands[name]))
         for name, values in seconds.items():
-            figures[name] = {"s": _record.spread(values), "ratio": _record.ratio(values, seconds["import torch"])}
+            figures[name] = {
+                "s": _record.spread(values),
+                "ratio to import torch": _record.ratio(values, seconds["import torch"]),
+            }
         if args.first_step or args.install:
             figures |= {name: {"s": float(f"{value:.3g}")} for name, value in time_clone(args.install).items()}
 
