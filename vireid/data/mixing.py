@@ -24,7 +24,29 @@ from vireid.data.draws import (
 )
 
 
-class SoftErasing(nn.Module):
+class _Mixing(nn.Module):
+    """Check the images that an augmentation mixes with probability ``p``, and show its settings."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = check_number("p", p, least=0, most=1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for ``print``."""
+        settings = {name: value for name, value in vars(self).items() if name != "training" and name[0] != "_"}
+        return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Mix … 3 h w."""
+        check_images(images)
+        check_floating_point(images)
+        return self._mix(images)
+
+    def _mix(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class SoftErasing(_Mixing):
     """Blend a rectangle of the image with Gaussian noise by a random share: CIL's soft random erasing.
 
     The share is drawn for each image from Beta(½, 1), so that most rectangles keep most of their image. CIL's code lets
@@ -52,25 +74,16 @@ class SoftErasing(nn.Module):
     """
 
     def __init__(self, p: float = 0.5, *, area: tuple[float, float] = (0.02, 0.4), aspect: float = 0.3) -> None:
-        super().__init__()
-        self.p = check_number("p", p, least=0, most=1)
-        self.area = check_area(area)
-        self.aspect = check_number("aspect", aspect, above=0, most=1)
+        super().__init__(p)
+        self.area, self.aspect = _check_rectangles(area, aspect)
 
-    def extra_repr(self) -> str:
-        """Return the arguments, for ``print``."""
-        return f"p={self.p}, area={self.area}, aspect={self.aspect}"
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Blend a rectangle of … 3 h w with noise."""
-        check_images(images)
-        check_floating_point(images)
+    def _mix(self, images: Tensor) -> Tensor:
         marked = inside(images, draw_rectangles(images, self.area, self.aspect)) & chance(images, self.p)
         share = uniform(images).square().to(images.dtype)  # of Beta(½, 1)
         return torch.where(marked, torch.lerp(images, torch.randn_like(images), share).clamp(0, 1), images)
 
 
-class SelfPatchMix(nn.Module):
+class SelfPatchMix(_Mixing):
     """Blend a rectangle of the image with another one of the same image and size: CIL's self patch mixing.
 
     The share of the other rectangle is drawn for each image from Beta(½, 1).
@@ -97,19 +110,10 @@ class SelfPatchMix(nn.Module):
     """
 
     def __init__(self, p: float = 0.5, *, area: tuple[float, float] = (0.02, 0.4), aspect: float = 0.3) -> None:
-        super().__init__()
-        self.p = check_number("p", p, least=0, most=1)
-        self.area = check_area(area)
-        self.aspect = check_number("aspect", aspect, above=0, most=1)
+        super().__init__(p)
+        self.area, self.aspect = _check_rectangles(area, aspect)
 
-    def extra_repr(self) -> str:
-        """Return the arguments, for ``print``."""
-        return f"p={self.p}, area={self.area}, aspect={self.aspect}"
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Blend a rectangle of … 3 h w with another one."""
-        check_images(images)
-        check_floating_point(images)
+    def _mix(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         target = draw_rectangles(images, self.area, self.aspect)
         source = place(images, target.tall, target.wide)
@@ -122,7 +126,7 @@ class SelfPatchMix(nn.Module):
         return torch.where(marked, torch.lerp(images, other, share), images)
 
 
-class ModerateLinearEnhancement(nn.Module):
+class ModerateLinearEnhancement(_Mixing):
     """Replace all channels by a random weighted mean of them: RLE's moderate form (MRLE), a gray of random weights.
 
     Args:
@@ -147,25 +151,17 @@ class ModerateLinearEnhancement(nn.Module):
     """
 
     def __init__(self, p: float = 0.5, *, concentration: float = 0.3) -> None:
-        super().__init__()
-        self.p = check_number("p", p, least=0, most=1)
+        super().__init__(p)
         self.concentration = check_number("concentration", concentration, above=0)
 
-    def extra_repr(self) -> str:
-        """Return the arguments, for ``print``."""
-        return f"p={self.p}, concentration={self.concentration}"
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Mix the channels of … 3 h w."""
-        check_images(images)
-        check_floating_point(images)
+    def _mix(self, images: Tensor) -> Tensor:
         weights = beta(images, self.concentration)
         weights = weights / weights.sum(-3, keepdim=True).clamp_min(1e-12)
         mixed = (images * weights.to(images.dtype)).sum(-3, keepdim=True).clamp(0, 1)
         return torch.where(chance(images, self.p), mixed, images)
 
 
-class RadicalLinearEnhancement(nn.Module):
+class RadicalLinearEnhancement(_Mixing):
     """Scale the channels of random rectangles until a part of the image is dark: RLE's radical form (RRLE).
 
     The factor of a channel makes the brightest value in its rectangle a random share of 1. Rectangles follow until a
@@ -203,20 +199,11 @@ class RadicalLinearEnhancement(nn.Module):
         area: tuple[float, float] = (0.02, 0.4),
         aspect: float = 0.3,
     ) -> None:
-        super().__init__()
-        self.p = check_number("p", p, least=0, most=1)
+        super().__init__(p)
         self.concentration = check_number("concentration", concentration, above=0)
-        self.area = check_area(area)
-        self.aspect = check_number("aspect", aspect, above=0, most=1)
+        self.area, self.aspect = _check_rectangles(area, aspect)
 
-    def extra_repr(self) -> str:
-        """Return the arguments, for ``print``."""
-        return f"p={self.p}, concentration={self.concentration}, area={self.area}, aspect={self.aspect}"
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scale rectangles of … 3 h w."""
-        check_images(images)
-        check_floating_point(images)
+    def _mix(self, images: Tensor) -> Tensor:
         active = chance(images, self.p)
         factors = torch.ones_like(images)
         for _ in range(self.most_rectangles):
@@ -314,3 +301,8 @@ class MixedViews(nn.Module):
         erased = self.erase(images)
         first = erased if self.erased_first else images
         return torch.stack([first, *(self.mix(erased) for _ in range(self.views - 1))], dim=-4)
+
+
+def _check_rectangles(area: tuple[float, float], aspect: float) -> tuple[tuple[float, float], float]:
+    """Require the shares of an image that rectangles cover, and their least ratio of height to width."""
+    return check_area(area), check_number("aspect", aspect, above=0, most=1)
