@@ -3,9 +3,9 @@
     python benchmarks/evaluation.py
 
 All compute CMC, mAP and mINP from the same distances, in turn: at the size of SYSU-MM01 (3,803 queries, galleries of
-301 images, without those of the query's room) and of RegDB (2,060 queries and images, image-level CMC). The
-times are those of the processor, on one thread, which is all that the loop has. "scripts" does per query what the public evaluation scripts do, with their list comprehensions; "NumPy" is
-the same loop with every step vectorised within the query.
+301 images, without those of the query's room) and of RegDB (2,060 queries and images, image-level CMC). The times are
+those of the processor, on one thread, which is all that the loop has. "scripts" does per query what the public
+evaluation scripts do, with their list comprehensions; "NumPy" is the same loop with every step vectorised within it.
 """
 
 import argparse
