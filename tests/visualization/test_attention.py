@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vireid.models import create_deen
 from vireid.visualization import grad_cam, plot_maps
 
 
@@ -72,6 +73,27 @@ def test_without_the_average_every_place_has_its_own_gradient(case):
     torch.testing.assert_close(maps, expected, atol=1e-6, rtol=0)
     averaged = grad_cam(lambda batch: torch.cosine_similarity(network(batch), query), **options)
     assert not torch.allclose(maps, averaged, atol=1e-2)
+
+
+def test_maps_of_deen_are_of_layers_before_its_expansion():
+    torch.manual_seed(0)
+    network = create_deen(4, "test_resnet", image_size=(64, 32)).eval()
+    images, query = torch.rand(2, 3, 64, 32), torch.randn(network.embedding_dim)
+    stages, kept = network.embedder.backbone.visible_stages, []
+
+    def score(batch):
+        return network.embed(batch, "visible") @ query
+
+    hook = stages.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    values = score(images)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(values.sum(), kept[0])  # through all versions of an image
+    total = F.interpolate((gradient * kept[0]).sum(dim=1, keepdim=True).relu().detach(), (64, 32), mode="bilinear")
+    expected = (total / total.amax((2, 3), keepdim=True)).squeeze(1)
+    maps = grad_cam(score, stages, images, average_gradients=False)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"layer must give a feature map \(2, c, h, w\), got \(6, 96, 4, 2\)"):
+        grad_cam(score, network.embedder.backbone.shared_stages, images)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -1,6 +1,7 @@
 """Consistency of the predictions for several views of an image, as in CAJ+ and CIL.
 
 The consistencies take the logits of all views, v b n. :class:`ConsistentViewsLoss` adds one to the loss of a method.
+Row j of every view must be the same image. Nothing but the caller knows whether it is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ViewCrossEntropyLoss(nn.Module):
         target: Index of the view that the others learn from.
 
     Shape:
-        logits v b n -> scalar, the mean over the rows of the other views.
+        logits v b n -> scalar, the mean over the rows of the other views. Row j of every view is the same image.
 
     Raises:
         ValueError: If ``target`` is negative, or the logits are not v b n with the target and another view.
@@ -67,7 +68,7 @@ class JensenShannonLoss(nn.Module):
     logarithms are exact.
 
     Shape:
-        logits v b n -> scalar, the mean over the rows b.
+        logits v b n -> scalar, the mean over the rows b. Row j of every view is the same image.
 
     Raises:
         ValueError: If the logits are not v b n with at least two views.
@@ -97,8 +98,10 @@ class ConsistentViewsLoss(nn.Module):
     """Add the consistency of the visible views' predictions to the loss of any method.
 
     A visible image comes in several views; the rows of the visible fields are all first views, then all second ones,
-    like ``torch.cat(views.unbind(1))`` of views b v 3 h w. CAJ+ is CAJ's loss and :class:`ViewCrossEntropyLoss` of the
-    weak and the strong view. CIL is AGW's loss of the clean views alone and :class:`JensenShannonLoss`.
+    like ``torch.cat(views.unbind(1))`` of views b v 3 h w. Interleaved views, ``views.flatten(0, 1)``, have the same
+    shape: they raise no error, and predictions for different people are compared. CAJ+ is CAJ's loss and
+    :class:`ViewCrossEntropyLoss` of the weak and the strong view. CIL is AGW's loss of the clean views alone and
+    :class:`JensenShannonLoss`.
 
     Args:
         loss: Loss of a method, called with the output and the identities.
