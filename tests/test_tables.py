@@ -136,10 +136,11 @@ def test_results_on_corrupted_images_are_taken_up(tables, tmp_path, monkeypatch)
     (tmp_path / "corruption.png").write_bytes(b"a picture")
     clean = {"mean": dict.fromkeys(("rank-1", "rank-10", "mAP", "mINP"), 0.5), "std": {}, "trials": {"cmc": [[0.5]]}}
     clean["std"] = dict.fromkeys(clean["mean"], 0.125)
-    results = {"runs/methods/b/seed-0/last.pt": {"all search, clean": clean, "fog": clean}}
+    results = {"b": {"all search, clean": clean, "fog": clean}}
     (tmp_path / "corruption.json").write_text(json.dumps(results))
     kept = sys.modules["add_results"].corruption(tmp_path)
-    assert kept == {"rows": {"b": dict.fromkeys(("all search, clean", "fog"), {k: clean[k] for k in ("mean", "std")})}}
+    short = {statistic: clean[statistic] for statistic in ("mean", "std")}
+    assert kept == {"rows": {"b": {"all search, clean": short, "fog": short}}}
     assert (tmp_path / "pictures" / "corruption.png").read_bytes() == b"a picture"
 
 
