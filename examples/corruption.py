@@ -36,6 +36,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("networks", type=Path, nargs="+", help="folders of embedders, or training states such as runs/train/last.pt")
+    add("--names", nargs="+", help="names of the networks in titles and rows; by default their methods, or their paths")
     add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that they were trained on")
     add("--root", type=Path, help="folder of the data set; by default the one that they were trained on")
     add("--trial", type=int, help="of RegDB, by default the one that they were trained on")
@@ -46,6 +47,18 @@ def parse_arguments():
     add("--workers", type=at_least(0), default=1, help="processes that load and corrupt images (%(default)s)")
     add("--output", type=Path, default=Path("runs/corruption"), help="folder for results (%(default)s)")
     return parser.parse_args()
+
+
+def name_networks(sources, names):
+    """Return the names given, or the methods of the runs if all have one of their own, or the paths."""
+    if names is not None:
+        if not len(set(names)) == len(names) == len(sources):
+            raise ValueError(f"names must be {len(sources)} different names, one for each network, got {names}.")
+        return names
+    runs = [source.parent / "run.json" for source in sources]  # of train.py, beside last.pt and best/
+    settings = [json.loads(run.read_text())["settings"] for run in runs if run.is_file()]
+    methods = {s["method"]: None for s in settings if "method" in s}
+    return [*methods] if len(methods) == len(sources) else [str(source) for source in sources]
 
 
 def measure(network, name, dataset, trials, args):
@@ -77,21 +90,21 @@ def measure(network, name, dataset, trials, args):
 def main(args):
     corrupt(torch.zeros(3, 64, 32, dtype=torch.uint8), "contrast", 1)  # a missing extra is told now
     prepared = []
-    for source in args.networks:
+    for title, source in zip(name_networks(args.networks, args.names), args.networks, strict=True):
         network, notes = load(source)
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        prepared.append((str(source), network, *open_test_data(args, notes)))
+        prepared.append((title, network, *open_test_data(args, notes)))
     args.output.mkdir(parents=True, exist_ok=True)
     rows, saved, panels, references = {}, {}, {}, {}
-    for source, network, name, dataset, trials in prepared:
+    for title, network, name, dataset, trials in prepared:
         results, alone = measure(network, name, dataset, trials, args)
-        rows |= {f"{source}, {row}": result for row, result in results.items()}
-        saved[source] = {row: result.to_dict() for row, result in (results | alone).items()}
+        rows |= {f"{title}, {row}": result for row, result in results.items()}
+        saved[title] = {row: result.to_dict() for row, result in (results | alone).items()}
         undamaged = 100 * next(iter(results.values())).cmc[:, 0].mean().item()
-        panels[source] = {row: (100 * result.cmc[:, 0]).tolist() for row, result in alone.items()}
-        references[source] = dict.fromkeys(alone, undamaged)
+        panels[title] = {row: (100 * result.cmc[:, 0]).tolist() for row, result in alone.items()}
+        references[title] = dict.fromkeys(alone, undamaged)
     (args.output / "corruption.json").write_text(json.dumps(saved, indent=1))
-    label = f"rank-1 (%), {next(iter(rows)).split(', ')[1]}"
+    label = f"rank-1 (%), {next(iter(results)).removesuffix(', clean')}"
     figure = plot_bars(panels, references=references, reference_name="clean images", label=label)
     figure.savefig(args.output / "corruption.png", dpi=110)
     print(format_results(rows))
