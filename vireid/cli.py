@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import functools
 import json
-import math
 import os
 import re
 import sys
@@ -23,9 +21,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import vireid
+from vireid._options import (
+    Parser,
+    add_calibrate,
+    add_check,
+    add_compare,
+    add_embed,
+    add_evaluate,
+    add_export,
+    add_search,
+    add_synthesize,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
-    command: _Parser = args.parser
+    command: Parser = args.parser
     if unknown:
         command.refuse(unknown[0])
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow down all that share a core
@@ -585,44 +594,11 @@ def _require(condition: bool, argument: str, rule: str, error: type[Exception] =
         raise error(f"{argument} must {rule}.")
 
 
-# Options
+# Parser
 
 
-class _Parser(argparse.ArgumentParser):
-    """Answer mistakes in one line, in the words of the options, with the likeliest spelling."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        options = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **options}
-        super().__init__(*args, **options)
-
-    def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument (?:[^:]*/)?([^:/]+): ", r"\1 ", message)
-        self.exit(2, f"{self.prog}: {message if message.endswith('?') else message.rstrip('.') + '.'}\n")
-
-    def refuse(self, word: str) -> NoReturn:
-        """End with the likeliest spelling of an option, or the word that is too many."""
-        known = [option for action in self._actions for option in action.option_strings]
-        close = difflib.get_close_matches(word.partition("=")[0], known, n=1)
-        remedy = f"Did you mean {close[0]}?" if close else f"{self.prog} --help lists them."
-        remedy = remedy if word.startswith("-") else "Is it one of several that a glob has become? Quote the glob."
-        self.exit(2, f"{self.prog}: options must be those of the command, got {word!r}. {remedy}\n")
-
-    def name_options(self, message: str) -> str:
-        """Replace the names of arguments by those of the options: "batch_size must …" by "--batch-size must …"."""
-        spelling = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar) for a in self._actions}
-        first = re.sub(r"^(\w+)(?=(\[.*\])? must )", lambda match: spelling.get(match[1], match[1]), message)
-        return re.sub(r"\b(\w+)=True\b", lambda match: spelling.get(match[1], match[0]), first)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            close = difflib.get_close_matches(str(value), map(str, action.choices), n=1)
-            remedy = f" Did you mean {close[0]}?" if close else ""
-            rule = f"must be one of {', '.join(map(str, action.choices))}, got {value!r}."
-            raise argparse.ArgumentError(action, rule + remedy)
-
-
-def _build_parser() -> _Parser:
-    parser = _Parser(
+def _build_parser() -> Parser:
+    parser = Parser(
         prog="vireid",
         description="Visible-infrared person re-identification. Help for a command: vireid COMMAND --help",
     )
@@ -638,198 +614,10 @@ def _build_parser() -> _Parser:
     return parser
 
 
-def _add_check(command: _Parser) -> None:
-    command.add_argument("root", metavar="ROOT", nargs="?", help="folder of a data set, or a table")
-    _add_data(command)
-    _add_json(command)
-
-
-def _add_synthesize(command: _Parser) -> None:
-    add = command.add_argument
-    add("root", metavar="ROOT", help="new or empty folder")
-    add("--layout", choices=("sysu", "regdb", "llcm"), default="sysu", help="layout of the folders (%(default)s)")
-    add("--train-identities", type=_integer(2), default=100, metavar="N", help="people to train on (%(default)s)")
-    add("--test-identities", type=_integer(1), default=60, metavar="N", help="people to test on (%(default)s)")
-    add("--images-per-camera", type=_integer(1), default=10, metavar="N", help="images of each person (%(default)s)")
-    add("--size", type=_integer(16), nargs=2, default=(288, 144), metavar=("H", "W"), help="height, width (288 144)")
-    add("--absence", type=_number(0, 1), default=0.0, metavar="SHARE", help="cameras that miss a person (%(default)s)")
-    add("--difficulty", type=_number(0, 1), default=0.5, metavar="X", help="variation of a person (%(default)s)")
-    add("--seed", type=_integer(0), default=0, metavar="N", help="seed of all images (%(default)s)")
-    add("--workers", type=_integer(1), default=1, metavar="N", help="processes that draw (%(default)s)")
-
-
-def _add_evaluate(command: _Parser) -> None:
-    _add_network(command)
-    add = command.add_argument
-    add("--root", help="folder of the data set, or a table; by default what the network was trained on")
-    _add_data(command)
-    add("--trained-on", type=_integer(1, 10), metavar="N", help="trial of RegDB that the network was trained on")
-    add("--allow-other-trial", action="store_true", help="evaluate RegDB although the network knows half of its people")
-    galleries = "SYSU-MM01: agw (default) or official; your own: all (default) or one per camera"
-    add("--gallery", choices=("agw", "official", "all", "one per camera"), help=galleries)
-    add("--shots", type=_integer(1), metavar="N", help="images of each person in SYSU-MM01's official galleries (1)")
-    rules = ("none", "same camera", "same location")
-    add("--exclude", choices=rules, help="images your own queries may not find (none)")
-    places = "location of each of your cameras, such as 1=hall 3=hall 4=yard, for --exclude 'same location'"
-    add("--locations", nargs="+", metavar="CAMERA=PLACE", help=places)
-    add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
-    ways = ("none", "k-reciprocal", "affinity")
-    add("--reranking", choices=ways, default="none", help="re-rank by neighbours or SAAI's affinity (%(default)s)")
-    _add_embedding(command)
-    add("-o", "--output", type=_file(".json"), metavar="FILE", help="record of the run for vireid compare (.json)")
-    _add_picture(command, "--picture", "pictures of the ranking lists; names are made for all protocols but the first")
-    _add_json(command)
-
-
-def _add_compare(command: _Parser) -> None:
-    add = command.add_argument
-    add("runs", metavar="RUN", nargs="+", help="run.json of train.py, evaluate.py or vireid evaluate, or its folder")
-    add("--table", action="store_true", help="print a table of the results; runs of other protocols are refused")
-    _add_json(command)
-
-
-def _add_embed(command: _Parser) -> None:
-    _add_network(command, "folder of an embedder, hub:name/model, or an exported .onnx or .pt2 file")
-    add = command.add_argument
-    add("images", metavar="IMAGES", nargs="+", help="images, folders, .txt lists of images, or - for a list on stdin")
-    add("--modality", choices=("visible", "infrared"), required=True, help="modality of all the images")
-    add("-o", "--output", type=_file(".safetensors"), required=True, metavar="FILE", help=".safetensors file")
-    add("--trusted", action="store_true", help="trust a .pt2 file, which can execute code")
-    _add_range(command)
-    _add_embedding(command)
-
-
-def _add_search(command: _Parser) -> None:
-    add = command.add_argument
-    add("gallery", metavar="GALLERY", help="file of vireid embed or of GalleryIndex.save")
-    add("queries", metavar="QUERIES", help="file of vireid embed")
-    add("-k", type=_integer(1), default=10, metavar="N", help="images to find for each query (%(default)s)")
-    limit = command.add_mutually_exclusive_group()
-    limit.add_argument("--threshold", type=_number(0), metavar="X", help="largest distance of an image that is found")
-    what = "file or folder of vireid calibrate, or .onnx file, with the threshold"
-    limit.add_argument("--calibration", metavar="PATH", help=what)
-    what = "what is found for some of the queries, framed gray, as nobody tells here who is right"
-    _add_picture(command, "--picture", what)
-    _add_json(command)
-
-
-def _add_calibrate(command: _Parser) -> None:
-    _add_network(command)
-    add = command.add_argument
-    add("--root", help="folder of the data set, or a table; by default what the network was trained on")
-    _add_data(command)
-    add("--false-accept-rate", type=_number(0, 1), default=1e-3, metavar="X", help="share of pairs (%(default)s)")
-    add("--within", choices=("visible", "infrared"), help="pairs within a modality instead of between the two")
-    add("--exclude", choices=("none", "same camera"), default="none", help="pairs to leave out (%(default)s)")
-    add("--distance", choices=("cosine", "euclidean", "dot"), default="cosine", help="distance (%(default)s)")
-    add("--confidence", type=_number(0, 1), default=0.95, metavar="X", help="share of the interval (%(default)s)")
-    add("-o", "--output", type=Path, metavar="PATH", help="folder or .json file (NETWORK)")
-    _add_picture(command, "--histogram", "distances of both kinds of pairs with the threshold")
-    _add_picture(command, "--det", "DET curve")
-    _add_embedding(command)
-    _add_json(command)
-
-
-def _add_export(command: _Parser) -> None:
-    _add_network(command)
-    add = command.add_argument
-    add("--modality", choices=("visible", "infrared"), required=True, help="modality of the file")
-    add("-o", "--output", type=_file(".onnx", ".pt2"), required=True, metavar="FILE", help=".onnx or .pt2")
-    add("--precision", choices=("float32", "float16", "int8"), default="float32", help="numbers (%(default)s)")
-    add("--images", nargs="+", metavar="PATH", help="images of the modality on which the file is compared with PyTorch")
-    add("--calibration", metavar="PATH", help="file or folder of vireid calibrate to put in the metadata")
-    _add_json(command)
-
-
-def _add_network(command: _Parser, text: str = "folder of an embedder, or hub:name/model") -> None:
-    command.add_argument("source", metavar="NETWORK", type=_network, help=text)
-
-
-def _add_data(command: _Parser) -> None:
-    group = command.add_argument_group("data set", "recognised by its split files; your own: folders or a table")
-    add = group.add_argument
-    add("--dataset", choices=("sysu", "regdb", "llcm", "folder", "table"), help="kind, if it is not recognised")
-    add("--trial", type=_integer(1, 10), metavar="N", help="trial of RegDB")
-    add("--visible", metavar="FOLDER", help="folder of your visible images, or a glob in quotes")
-    add("--infrared", metavar="FOLDER", help="folder of your infrared images, or a glob in quotes")
-    what = "a regular expression with (?P<identity>…) and (?P<camera>…); without it nobody is known"
-    add("--pattern", metavar="REGEX", help=f"their paths: {what}")
-    share = "share of your people to test on (that of the training, a table's splits, or 0.5)"
-    add("--test-share", type=_number(0, 1), metavar="SHARE", help=share)
-    add("--split-seed", type=_integer(0), metavar="N", help="seed of that split (that of the training, or 0)")
-    _add_range(group)
-
-
-def _add_range(command: Any) -> None:
-    what = "values of gray images with more than 8 bits that become black and white (of the training, or each image's)"
-    command.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=what)
-
-
-def _add_embedding(command: _Parser) -> None:
-    add = command.add_argument_group("embedding").add_argument
-    add("--batch-size", type=_integer(1), default=128, metavar="N", help="images embedded at a time (%(default)s)")
-    add("--workers", type=_integer(0), default=0, metavar="N", help="processes that load images (%(default)s)")
-    add("--device", help="device of torch, such as cuda:1 (a GPU if there is one)")
-    flips = ("none", "mean", "mean-raw", "sum", "concatenate")
-    add("--flip", choices=flips, default="none", help="use of the mirror images (%(default)s)")
-    add("--cache", metavar="FOLDER", help="folder of embeddings, from which an interrupted run resumes")
-
-
-def _add_picture(command: _Parser, option: str, what: str) -> None:
-    kinds = (".png", ".jpg", ".pdf", ".svg")
-    command.add_argument(option, type=_file(*kinds), metavar="FILE", help=f"{what} ({', '.join(kinds)})")
-
-
-def _add_json(command: _Parser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _integer(least: int, most: int | None = None) -> Callable[[str], int]:
-    bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least or (most is not None and int(text) > most):
-            raise argparse.ArgumentTypeError(f"must be {bounds}, got {text!r}")
-        return int(text)
-
-    return read
-
-
-def _number(least: float, most: float = math.inf) -> Callable[[str], float]:
-    bounds = f"a number of at least {least}" if most == math.inf else f"a number from {least} to {most}"
-
-    def read(text: str) -> float:
-        try:
-            fits = least <= float(text) <= most and math.isfinite(float(text))
-        except ValueError:
-            fits = False
-        if not fits:
-            raise argparse.ArgumentTypeError(f"must be {bounds}, got {text!r}")
-        return float(text)
-
-    return read
-
-
-def _network(text: str) -> str:
-    inside = Path(text, "best")
-    if not Path(text, "config.json").exists() and (inside / "config.json").exists():
-        raise argparse.ArgumentTypeError(f"must be a network, got {text!r}, which is none; {str(inside)!r} is one")
-    return text
-
-
-def _file(*endings: str) -> Callable[[str], Path]:
-    def read(text: str) -> Path:
-        if Path(text).suffix not in endings:
-            raise argparse.ArgumentTypeError(f"must end in {' or '.join(endings)}, got {text!r}")
-        return Path(text)
-
-    return read
-
-
-_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parser], None], str]] = {
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[Parser], None], str]] = {
     "check": (
         _check,
-        _add_check,
+        add_check,
         """
   vireid check SYSU-MM01
   vireid check people.csv
@@ -838,13 +626,13 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     ),
     "synthesize": (
         _synthesize,
-        _add_synthesize,
+        add_synthesize,
         """
   vireid synthesize people --size 96 48""",
     ),
     "evaluate": (
         _evaluate,
-        _add_evaluate,
+        add_evaluate,
         """
   vireid evaluate runs/train/best
   vireid evaluate mun --root SYSU-MM01 --gallery official --flip mean
@@ -852,34 +640,34 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[_Parse
     ),
     "compare": (
         _compare,
-        _add_compare,
+        add_compare,
         """
   vireid compare runs/train runs/again
   vireid compare --table runs/b runs/mun""",
     ),
     "embed": (
         _embed,
-        _add_embed,
+        add_embed,
         """
   vireid embed mun gallery/ --modality visible -o gallery.safetensors
   find night -name '*.png' | vireid embed mun - --modality infrared -o night.safetensors""",
     ),
     "search": (
         _search,
-        _add_search,
+        add_search,
         """
   vireid search gallery.safetensors night.safetensors -k 5 --calibration mun --picture found.png""",
     ),
     "calibrate": (
         _calibrate,
-        _add_calibrate,
+        add_calibrate,
         """
   vireid calibrate runs/train/best --false-accept-rate 0.001
   vireid calibrate mun --root people.csv --histogram pairs.png""",
     ),
     "export": (
         _export,
-        _add_export,
+        add_export,
         """
   vireid export mun --modality infrared -o infrared.onnx --images night/""",
     ),
