@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -142,6 +143,18 @@ def test_results_on_corrupted_images_are_taken_up(tables, tmp_path, monkeypatch)
     short = {statistic: clean[statistic] for statistic in ("mean", "std")}
     assert kept == {"rows": {"b": {"all search, clean": short, "fog": short}}}
     assert (tmp_path / "pictures" / "corruption.png").read_bytes() == b"a picture"
+
+
+def test_the_benchmark_of_thresholds_writes_what_the_table_takes(tables, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "DOCS", tmp_path)
+    (tmp_path / "results").mkdir()
+    arguments = ["--seeds", "2", "--people", "12", "--json", str(tmp_path / "results" / "thresholds.json")]
+    monkeypatch.setattr(sys, "argv", ["thresholds.py", *arguments])
+    runpy.run_path(str(ROOT / "benchmarks" / "thresholds.py"), run_name="__main__")
+    printed = [line.replace("%", " %").split("|")[3].split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    written = [line.split("|")[3].split()[0] for line in tables.thresholds().splitlines()[2:]]
+    assert printed == written
+    assert len(set(written)) > 2
 
 
 def test_notebooks_have_the_cells_of_their_pages(tables):
