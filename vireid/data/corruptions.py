@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from vireid._checks import check_choice, check_integer, check_size, check_tensor, check_type, import_extra, require
+from vireid.data.pixels import to_pillow
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -101,7 +102,7 @@ class RandomCorruption:
         _check_image(image)
         check_type("key", key, str, "be a string")
         if self.size is not None and image.shape[-2:] != self.size:
-            resized = _to_pillow(image).resize(self.size[::-1], Image.Resampling.LANCZOS)
+            resized = to_pillow(image).resize(self.size[::-1], Image.Resampling.LANCZOS)
             image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
         name, severity, seed = self.choose(key)
         return corrupt(image, name, severity, seed=seed)
@@ -156,7 +157,7 @@ def corrupt(image: Tensor, name: str, severity: int, *, seed: int = 0) -> Tensor
     severity = _check_severity("severity", severity)
     seed = check_integer("seed", seed, least=0, most=2**32 - 1)
     height, width = image.shape[-2:]
-    pixels = np.asarray(_to_pillow(image))
+    pixels = np.asarray(to_pillow(image))
     margins = ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0))
     picture = Image.fromarray(np.pad(pixels, margins, mode="symmetric"))
     result = _rain(picture, severity, seed) if name == "rain" else _by_library(picture, name, severity, seed)
@@ -198,10 +199,6 @@ def _numpy_seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(state)  # noqa: NPY002
-
-
-def _to_pillow(image: Tensor) -> Image.Image:
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 def _check_image(image: Tensor) -> None:

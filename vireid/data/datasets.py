@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vireid._checks import check_choice, check_integer, check_type, require
-from vireid.data.images import PersonImages, Record, Transform
+from vireid.data.images import Decoder, PersonImages, Record, Transform
 from vireid.data.matlab import read_matlab
 from vireid.modality import Modality
 
@@ -88,20 +88,26 @@ class PersonDataset:
         return digest.hexdigest()[:16]
 
     def test_images(
-        self, transform: Transform | None = None, *, value_range: tuple[float, float] | None = None
+        self,
+        transform: Transform | None = None,
+        *,
+        value_range: tuple[float, float] | None = None,
+        decoder: Decoder = "pillow",
     ) -> dict[Modality, PersonImages]:
         """Return the test images of each modality; ``["visible"]`` works as a key as well.
 
         Args:
             transform: Function from a uint8 image, 3 h w, to the network's input; without it images are given as read.
             value_range: Range of gray images with more than 8 bits, as for :func:`read_image`.
+            decoder: Library that decodes JPEG files, as for :func:`read_image`.
 
         Raises:
-            ValueError: If the range is not in ascending order.
+            ValueError: If the range is not in ascending order, or the decoder is unknown.
             TypeError: If an argument has another type.
         """
         tests = {Modality.VISIBLE: self.test_visible, Modality.INFRARED: self.test_infrared}
-        return {mode: PersonImages(records, transform, value_range=value_range) for mode, records in tests.items()}
+        options: dict[str, Any] = {"value_range": value_range, "decoder": decoder}
+        return {modality: PersonImages(records, transform, **options) for modality, records in tests.items()}
 
     def _camera_name(self, camera: int) -> str:
         return str(camera)

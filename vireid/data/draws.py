@@ -28,6 +28,13 @@ def chance(images: Tensor, p: float) -> Tensor:
     return torch.rand((*images.shape[:-3], 1, 1, 1), device=images.device) < p
 
 
+def draw_shifts(images: Tensor, padding: int) -> Tensor:
+    """Draw how far each image is shifted down and to the right, up to the padding, 2 …."""
+    height, width = images.shape[-2:]
+    require(min(height, width) > padding, "images", f"be wider and higher than padding = {padding}", (height, width))
+    return torch.randint(-padding, padding + 1, (2, *images.shape[:-3]), device=images.device)
+
+
 def uniform(images: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Draw a number between two bounds for each image, … 1 1 1."""
     return torch.empty((*images.shape[:-3], 1, 1, 1), device=images.device).uniform_(low, high)

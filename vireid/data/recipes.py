@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
+from torchvision.transforms.v2.functional import resize
 
 from vireid._checks import check_choice, check_size, require
-from vireid.data.draws import Channels, check_bytes, check_images
+from vireid.data.draws import Channels, chance, check_bytes, check_images, draw_shifts
 from vireid.data.mixing import (
     EachImage,
     MixedViews,
@@ -22,6 +22,7 @@ from vireid.data.mixing import (
     SelfPatchMix,
     SoftErasing,
 )
+from vireid.data.pixels import from_pillow, image_of, split_pixels, to_pillow, words_of
 from vireid.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -115,9 +116,7 @@ def create_train_transform(
     padding = round(size[0] * 10 / 288) if padding is None else padding
     visible = Modality.of(modality) is Modality.VISIBLE
     placed = [resized, RandomPadCrop(padding), RandomFlip()]
-    views = [
-        nn.Sequential(*placed, *changes) for changes in _create_changes(recipe, visible, Normalize(mean, std), size[0])
-    ]
+    views = [_Steps(*placed, *changes) for changes in _create_changes(recipe, visible, Normalize(mean, std), size[0])]
     return views[0] if len(views) == 1 else TwoViews(*views)
 
 
@@ -150,6 +149,33 @@ def create_test_transform(
     return nn.Sequential(_Resize(size, interpolation), Normalize(mean, std))
 
 
+class _Steps(nn.Sequential):
+    """Apply one step after the other; pixels of four bytes are shifted, flipped and normalised without being split."""
+
+    def _get_name(self) -> str:
+        return "Sequential"
+
+    def forward(self, images: Tensor) -> Tensor:
+        steps = [*self]
+        match steps:
+            case [_Resize() as resized, RandomPadCrop() as shift, RandomFlip() as flip, step, *others]:
+                words = words_of(images)
+                if words is None or words.shape != resized.size:
+                    images, steps = resized(images), steps[1:]
+                    words = words_of(images)
+                if words is not None:
+                    y, x = draw_shifts(images, shift.padding).tolist()
+                    words = pad(words, (x, -x, y, -y))
+                    words = words.flip(-1) if chance(images, flip.p) else words
+                    if isinstance(step, Normalize):
+                        images, steps = step.of_words(words), others
+                    else:
+                        images, steps = split_pixels(image_of(words)), [step, *others]
+        for step in steps:
+            images = step(images)
+        return images
+
+
 class _Resize(nn.Module):
     def __init__(self, size: tuple[int, int], interpolation: Interpolation) -> None:
         super().__init__()
@@ -167,18 +193,20 @@ class _Resize(nn.Module):
         check_images(images)
         check_bytes(images)
         resized = images if images.shape[-2:] == self.size else self._resize(images)
-        planar = resized.is_contiguous() or resized.device.type != "cpu"
-        return resized if planar else torch.from_numpy(np.ascontiguousarray(resized.numpy()))  # faster than torch
+        kept = resized.is_contiguous() or resized.device.type != "cpu" or words_of(resized) is not None
+        return resized if kept else split_pixels(resized)
 
     def _resize(self, images: Tensor) -> Tensor:
-        resized: Tensor
         if self.interpolation != "lanczos":
-            resized = resize(images, [*self.size], InterpolationMode(self.interpolation), antialias=True)
-            return resized
+            options: dict[str, Any] = {"interpolation": InterpolationMode(self.interpolation), "antialias": True}
+            words = words_of(images)
+            planes = images if words is None else images.as_strided((4, *images.shape[1:]), images.stride())
+            resized: Tensor = resize(planes, [*self.size], **options)
+            return resized[..., :3, :, :]
         rule, remedy = "be one image, 3 h w, for lanczos", "Other interpolations take batches."
         require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)
-        resized = pil_to_tensor(to_pil_image(images).resize(self.size[::-1], Image.Resampling.LANCZOS))
-        return resized
+        picture = to_pillow(images).resize(self.size[::-1], Image.Resampling.LANCZOS)
+        return from_pillow(picture).to(images.device)
 
 
 def _create_changes(recipe: str, visible: bool, normalize: Normalize, height: int) -> list[list[nn.Module]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from vireid._checks import check_callable, check_integer, check_number, require
+from vireid._checks import check_callable, check_integer, check_number
 from vireid.data.draws import (
     Channels,
     chance,
@@ -22,9 +22,14 @@ from vireid.data.draws import (
     check_floating_point,
     check_images,
     draw_rectangles,
+    draw_shifts,
     inside,
     pick_channel,
 )
+from vireid.data.pixels import words_of
+
+_BYTES = torch.tensor([0xFF, 0xFF00, 0xFF0000], dtype=torch.int32).view(3, 1, 1)
+_SCALE = torch.tensor([1.0, 2.0**-8, 2.0**-16]).view(3, 1, 1)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -58,10 +63,7 @@ class RandomPadCrop(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shift … 3 h w."""
         check_images(images)
-        height, width = images.shape[-2:]
-        rule = f"be wider and higher than padding = {self.padding}"
-        require(min(height, width) > self.padding, "images", rule, (height, width))
-        shifts = torch.randint(-self.padding, self.padding + 1, (2, *images.shape[:-3]), device=images.device)
+        shifts = draw_shifts(images, self.padding)
         if images.ndim == 3:
             y, x = shifts.tolist()
             return pad(images, (x, -x, y, -y))  # cut where it is negative
@@ -131,6 +133,7 @@ class Normalize(nn.Module):
     """
 
     factor: Tensor
+    word_factor: Tensor
     offset: Tensor
 
     def __init__(self, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> None:
@@ -139,6 +142,7 @@ class Normalize(nn.Module):
         self.std = check_channels("std", std, above=0.0)
         average, deviation = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (self.mean, self.std))
         self.register_buffer("factor", (1 / (255 * deviation)).float(), persistent=False)
+        self.register_buffer("word_factor", self.factor * _SCALE, persistent=False)
         self.register_buffer("offset", (-average / deviation).float(), persistent=False)
 
     def extra_repr(self) -> str:
@@ -149,9 +153,18 @@ class Normalize(nn.Module):
         """Normalise … 3 h w."""
         check_images(images)
         check_bytes(images)
+        words = words_of(images)
+        if words is not None:
+            return self.of_words(words)
         device = images.device
         numbers = images.to(torch.float32, memory_format=torch.contiguous_format)
         return numbers.mul_(self.factor.to(device)).add_(self.offset.to(device))  # faster than addcmul
+
+    def of_words(self, words: Tensor) -> Tensor:
+        """Normalise the pixels of :func:`words_of`: their bytes stay where they are, which scales the factor alone."""
+        numbers = words & _BYTES  # times 1, 256 and 65,536, so that all is rounded as in forward
+        values = numbers.view(torch.float32).copy_(numbers)  # in the same memory
+        return values.mul_(self.word_factor.cpu()).add_(self.offset.cpu())
 
 
 class ChannelExchange(nn.Module):
