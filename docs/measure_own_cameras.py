@@ -32,11 +32,11 @@ def main():
         threshold = calibrate(queries, gallery, false_accept_rate=rate).threshold
         first = index.search(queries.embeddings, 1, threshold=threshold).rows[:, 0]
         nobody, right = first < 0, gallery.identities[first] == queries.identities
-        outcomes = {"right": right & ~nobody & known, "nobody": nobody & known, "wrong": ~right & ~nobody & known}
-        shares = {name: (chosen.sum() / known.sum()).item() for name, chosen in outcomes.items()}
+        outcomes = {"right": right & ~nobody, "nobody": nobody, "wrong": ~right & ~nobody}
+        shares = {name: chosen[known].double().mean().item() for name, chosen in outcomes.items()}
         unknown = nobody[~known].double().mean().item()
         rows.append({"false-accept rate": rate, "threshold": threshold, "known": shares, "unknown, nobody": unknown})
-    counts = {"queries": len(queries), "of unknown people": int((~known).sum()), "gallery": len(gallery)}
+    counts = {"queries": len(known), "of unknown people": int((~known).sum()), "gallery": len(index.names)}
     make_tables.write(
         "own-cameras", {"people trained on": dataset.counts()["training identities"], **counts, "rows": rows}
     )
