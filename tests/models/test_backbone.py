@@ -49,10 +49,20 @@ FAMILIES = {  # the smallest variants, and whether their last stride can be 1
 }
 
 
+SMALLER = {  # further arguments of timm, where the smallest variant is large: fewer blocks and channels
+    "swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 2, 2]},
+    "densenet121": {"growth_rate": 8, "block_config": [2, 3, 3, 2]},
+}
+
+
+def create(name, **options):
+    return create_backbone(name, timm_options=SMALLER.get(name), **options)
+
+
 def timm_network(name, size):
     for options in ({"img_size": size}, {}):
         try:
-            return randomised(timm.create_model(name, num_classes=0, **options)).eval()
+            return randomised(timm.create_model(name, num_classes=0, **options, **SMALLER.get(name, {}))).eval()
         except TypeError:
             continue
     raise AssertionError(name)
@@ -77,7 +87,7 @@ def test_families_equal_the_timm_network(name, size, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     stages = 0 if name.startswith(("test_vit", "eva")) else 1  # where class tokens join makes a difference later on
     options = {"modality_specific_stages": stages, "checkpoint": tmp_path / "weights.pth", "image_size": size}
-    backbone = create_backbone(name, last_stride=2, **options).eval()
+    backbone = create(name, last_stride=2, **options).eval()
     images = torch.randn(2, 3, *size)
     patch = 14 if name.startswith("eva") else 16
     with torch.no_grad():
@@ -90,7 +100,7 @@ def test_families_equal_the_timm_network(name, size, tmp_path):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_train_with_the_default_stride(name):
     size = (252, 126) if name.startswith("eva") else (256, 128)
-    backbone = randomised(create_backbone(name, image_size=size))
+    backbone = randomised(create(name, image_size=size))
     visible_map, infrared_map = backbone(*torch.rand(2, 2, 3, *size))
     grid = ((18, 9) if name.startswith("eva") else (16, 8)) if FAMILIES[name] else (8, 4)
     assert visible_map.shape == infrared_map.shape == (2, backbone.out_channels, *grid)
@@ -105,11 +115,11 @@ def test_families_train_with_the_default_stride(name):
 @pytest.mark.parametrize("name", [name for name, removable in FAMILIES.items() if not removable])
 def test_families_without_a_last_stride_to_remove(name):
     with pytest.raises(ValueError, match=f"last_stride must be 2 for {name}, whose last stage reduces otherwise"):
-        create_backbone(name, image_size=(256, 128), last_stride=1)
+        create(name, image_size=(256, 128), last_stride=1)
     torch.manual_seed(0)
-    backbone = create_backbone(name, image_size=(256, 128))
+    backbone = create(name, image_size=(256, 128))
     torch.manual_seed(0)
-    weights = create_backbone(name, image_size=(256, 128), last_stride=2).state_dict()
+    weights = create(name, image_size=(256, 128), last_stride=2).state_dict()
     assert all(torch.equal(weights[key], value) for key, value in backbone.state_dict().items())
     images = torch.rand(1, 3, 256, 128)  # the attempt at stride 1 left nothing behind
     whole = timm_network(name, (256, 128)).forward_features(images)
@@ -238,9 +248,9 @@ def test_non_local_blocks_in_other_families(name):
 )
 def test_style_gates_end_the_last_stages(name, places):
     torch.manual_seed(0)
-    plain = create_backbone(name, image_size=(96, 64)).eval()
+    plain = create(name, image_size=(96, 64)).eval()
     torch.manual_seed(0)
-    backbone = create_backbone(name, image_size=(96, 64), style_gates=2).eval()
+    backbone = create(name, image_size=(96, 64), style_gates=2).eval()
     gates = {key: module for key, module in backbone.named_modules() if isinstance(module, ModalityAlleviation)}
     assert list(gates) == [f"shared_stages.{place}" for place in places]
     images = torch.rand(2, 3, 96, 64)

@@ -641,6 +641,12 @@ def test_bad_input_is_refused_clearly(name, argument):
     assert problems(CASES[name], argument) == []
 
 
+@pytest.mark.parametrize("create", [create_agw, create_mpanet, create_saai, create_deen, create_pmt])
+def test_identities_are_judged_before_a_network_is_made(create):
+    with pytest.raises(ValueError, match="num_identities must be an integer of at least 1, got 0"):
+        create(0, "no_network")
+
+
 def public():
     """Every argument of every public name, as ``name.argument`` of the table."""
     for name in set(models.__all__) - EXCEPTIONS:

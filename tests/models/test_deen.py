@@ -70,7 +70,7 @@ def test_trains_with_its_loss_and_an_auxiliary_modality(images):
 
 
 def test_saved_loaded_and_exported(images, tmp_path):
-    model = create_deen(5, "test_resnet", **SIZE)
+    model = create_deen(5, "test_resnet", aggregated_stages=1, **SIZE)
     model(*images)
     model.eval().embedder.save_pretrained(tmp_path / "model")
     again = TwoStreamEmbedder.from_pretrained(tmp_path / "model")

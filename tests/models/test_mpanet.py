@@ -161,7 +161,8 @@ def test_the_embedder_is_saved_and_loaded(name, images, tmp_path):
 
 
 def test_exported_files_have_the_neck_of_their_modality(images, tmp_path):
-    model = make("saai")
+    halves = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.Conv2d(8, 6, 3)
+    model = MAKERS["saai"](5, halves, **SIZE)
     model(images[0], images[1] + 1)
     embedder, pixels = model.eval().embedder, torch.randint(256, (3, 3, 64, 32), dtype=torch.uint8)
     values = create_test_transform(**embedder.preprocessing)(pixels)

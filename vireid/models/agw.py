@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from vireid._checks import check_integer
 from vireid.models.auxiliary import Start
 from vireid.models.backbone import create_backbone
 from vireid.models.baseline import TwoStreamBaseline
@@ -39,6 +40,7 @@ def create_agw(
     References:
         Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook, TPAMI 2021.
     """
+    num_identities = check_integer("num_identities", num_identities, least=1)
     two_stream = create_backbone(
         backbone, modality_specific_stages=0, pretrained=pretrained, image_size=image_size, non_local=True
     )

@@ -157,6 +157,7 @@ def create_deen(
         Zhang et al., Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark for Visible-Infrared
         Person Re-identification, CVPR 2023.
     """
+    num_identities = check_integer("num_identities", num_identities, least=1)
     branches = check_integer("branches", branches, least=1)
     two_stream = create_backbone(
         backbone,

@@ -266,6 +266,8 @@ def create_mpanet(
     References:
         Wu et al., Discover Cross-Modality Nuances for Visible-Infrared Person Re-Identification, CVPR 2021.
     """
+    num_identities = check_integer("num_identities", num_identities, least=1)
+    parts = check_integer("parts", parts, least=1)
     size = (384, 128) if image_size is None and isinstance(backbone, str) else image_size
     stream = create_stream(backbone, pretrained=pretrained, image_size=size, style_gates=2)
     pool = MaskPartPooling(stream.backbone.out_channels, parts=parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from vireid._checks import check_integer
 from vireid.models.auxiliary import Start
 from vireid.models.backbone import create_backbone
 from vireid.models.baseline import TwoStreamBaseline
@@ -45,6 +46,7 @@ def create_pmt(
         Lu et al., Learning Progressive Modality-Shared Transformers for Effective Visible-Infrared Person
         Re-identification, AAAI 2023.
     """
+    num_identities = check_integer("num_identities", num_identities, least=1)
     single_stream = create_backbone(
         backbone,
         modality_specific_stages=0,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vireid._checks import check_integer
 from vireid.models.auxiliary import Start
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import TwoStreamEmbedder
@@ -49,6 +50,8 @@ def create_saai(
     References:
         Fang et al., Visible-Infrared Person Re-Identification via Semantic Alignment and Affinity Inference, ICCV 2023.
     """
+    num_identities = check_integer("num_identities", num_identities, least=1)
+    parts = check_integer("parts", parts, least=1)
     stream = create_stream(backbone, pretrained=pretrained, image_size=image_size, style_gates=style_gates).eval()
     image = next(stream.parameters(), torch.empty(0)).new_zeros(1, 3, *stream.preprocessing["size"])
     with torch.no_grad():
