@@ -186,7 +186,7 @@ def exports():
             same = " / ".join(f"{share:.2%}" for share in row["same rank-1"])
             compared = [
                 f"{row['largest difference']:.1e}",
-                f"{row['smallest cosine']:.4f}" if "smallest cosine" in row else "–",
+                f"{row['smallest cosine']:.4f}",
                 same,
             ]
         found = [f"{100 * result[key]:.2f}" for result in row["results"].values() for key in ("rank-1", "mAP")]
