@@ -161,7 +161,8 @@ def corruption():
     for method, results in read("corruption")["rows"].items():
         measured = [results[f"all search, {state}"] for state in ("clean", "corrupted")]
         cells = [percent(result, key) for result in measured for key in ("rank-1", "mAP")]
-        rows.append([f"`{method}`", *cells, *(f"{value:.2f}" for value in paper[method.upper()]["SYSU-MM01-C"])])
+        quoted = [f"{value:.2f}" for value in paper.get(method.upper(), {}).get("SYSU-MM01-C", ())] or ["–", "–"]
+        rows.append([f"`{method}`", *cells, *quoted])
     states = ("clean", "corrupted", "the paper, corrupted")
     return markdown(["", *(cell for state in states for cell in (f"{state}: rank-1", "mAP"))], rows)
 
@@ -184,11 +185,7 @@ def exports():
         compared = ["–", "–", "–"]
         if "same rank-1" in row:
             same = " / ".join(f"{share:.2%}" for share in row["same rank-1"])
-            compared = [
-                f"{row['largest difference']:.1e}",
-                f"{row['smallest cosine']:.4f}",
-                same,
-            ]
+            compared = [f"{row['largest difference']:.1e}", f"{row['smallest cosine']:.4f}", same]
         found = [f"{100 * result[key]:.2f}" for result in row["results"].values() for key in ("rank-1", "mAP")]
         rows.append([name, f"{row['MB']:.2f}", *compared, *found, f"{row['ms']:.2f}"])
     compared = ["largest difference", "smallest cosine", "same rank-1"]

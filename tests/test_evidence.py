@@ -14,11 +14,12 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @pytest.fixture(scope="module")
 def evidence():
+    before = [*sys.path]
     sys.path.insert(0, str(DOCS))
     try:
         return importlib.import_module("make_evidence")
     finally:
-        sys.path.pop(0)
+        sys.path[:] = before
 
 
 def test_tables_are_those_of_the_runs(evidence):

@@ -24,13 +24,14 @@ BY_HAND = {  # a page, the first row of tables whose numbers are typed, and why 
 @pytest.fixture(scope="module")
 def tables():
     """Import ``make_tables.py``, and what it and the tests import."""
+    before = [*sys.path]
     sys.path[:0] = [str(DOCS), str(ROOT / "examples")]
     try:
         for name in ("add_results", "corruption", "make_notebooks"):
             importlib.import_module(name)
         return importlib.import_module("make_tables")
     finally:
-        del sys.path[:2]
+        sys.path[:] = before
 
 
 def typed_tables(page):
