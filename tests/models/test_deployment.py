@@ -70,7 +70,7 @@ def test_embed_and_forward_compile(model, images):
     torch.testing.assert_close(compiled(model)(*images).auxiliary, model(*images).auxiliary)
 
 
-@pytest.mark.parametrize("modality", ["visible", "infrared"])
+@pytest.mark.parametrize("modality", [pytest.param("visible", marks=pytest.mark.slow), "infrared"])
 def test_embed_exports_with_any_batch(model, images, modality, tmp_path):
     class Embedding(nn.Module):
         def __init__(self):

@@ -83,7 +83,7 @@ def test_a_file_does_what_pytorch_does(name, embedder, files):
     [
         ("test_vit", "pt2"),
         ("test_efficientnet", "pt2"),
-        ("test_convnext", "pt2"),
+        pytest.param("test_convnext", "pt2", marks=pytest.mark.slow),
         pytest.param("test_vit", "onnx", marks=pytest.mark.slow),
         pytest.param("test_efficientnet", "onnx", marks=pytest.mark.slow),
         pytest.param("test_convnext", "onnx", marks=pytest.mark.slow),
