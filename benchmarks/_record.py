@@ -35,6 +35,15 @@ def ratio(values, reference):
     return spread([a / b for a, b in zip(values, reference, strict=True)])
 
 
+def peak():
+    """Return the most MiB that this process has taken; ru_maxrss begins with what the process before it has taken."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:  # not Linux: unknown
+        return float("nan")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**10
+
+
 def parse(parser):
     """Parse the arguments, with the two options that every benchmark has."""
     parser.add_argument("--busy", action="store_true", help="run one spinning program per core beside it")

@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,11 +23,6 @@ import numpy as np
 import torch
 
 from vireid.evaluation import GalleryIndex
-
-
-def peak():
-    """Peak memory of this process in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def search(contender, arguments, file):
@@ -47,16 +41,16 @@ def search(contender, arguments, file):
         index = faiss.IndexFlatIP(arguments.dim)
     else:
         index = GalleryIndex(arguments.dim)
-    before, started = peak(), time.perf_counter()
+    before, started = _record.peak(), time.perf_counter()
     index.add(rows.numpy() if contender == "faiss" else rows)
-    added, processor, indexed = time.perf_counter(), time.process_time(), peak()
+    added, processor, indexed = time.perf_counter(), time.process_time(), _record.peak()
     found = index.search(queries.numpy() if contender == "faiss" else queries, arguments.k)
     done, processor = time.perf_counter(), time.process_time() - processor
     measures = {"search, s": done - added, "processor time of the search, s": processor}
     measures |= {
         "adding the rows, s": added - started,
         "index, MiB": indexed - before,
-        "search adds, MiB": peak() - indexed,
+        "search adds, MiB": _record.peak() - indexed,
     }
     np.save(file, np.asarray(found[1]))
     print(json.dumps(measures))

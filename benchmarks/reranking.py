@@ -10,7 +10,6 @@ Memory is the growth of the process's peak (getrusage) over its size with the em
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -70,14 +69,14 @@ def measure(contender, name, dim, file):
     rows = [centres[np.arange(size) % people] + 2 * rng.normal(size=(size, dim)) for size in (queries, gallery)]
     x, y = ((part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float32) for part in rows)
     del rows, centres
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, started = _record.peak(), time.process_time()
     if contender == "scripts":
         distances = rerank_in_loops(x, y)
     else:
         distances = KReciprocalReranking()(torch.from_numpy(x), torch.from_numpy(y)).numpy()
-    seconds, grown = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    seconds, grown = time.process_time() - started, _record.peak() - before
     np.save(file, distances)
-    print(json.dumps({"seconds": seconds, "MiB": grown / 1024}))
+    print(json.dumps({"seconds": seconds, "MiB": grown}))
 
 
 def main():
