@@ -2,8 +2,8 @@
 
 Every benchmark takes `--busy`, which runs one spinning program per core beside it, and `--json PATH`, which adds its
 figures to that file, as `docs/results/benchmarks.json` has them: median, least and most over the rounds, with the date,
-the machine and the share of the processor that programs of other people took meanwhile. Above a tenth of it the
-figures are printed but not kept.
+the machine and the share of the processor that other programs took meanwhile. Without `--busy` a measurement is kept as
+"idle" up to a tenth of it and as "shared" above, which gives way to one that was idle.
 """
 
 import contextlib
@@ -69,17 +69,20 @@ def measuring(args):
     for row, measures in figures.items():
         shown = (f"{name} {_show(figure)}" for name, figure in measures.items())
         print(f"{row:32}", *shown, sep="   ")
-    print(f"{_machine()}; {'busy' if args.busy else 'idle'}; other programs: {others:.1%} of the processor")
+    state = "busy" if args.busy else "idle" if others <= 0.1 else "shared"
+    print(f"{_machine()}; {state}; other programs: {others:.1%} of the processor")
     if not args.json:
         return
-    if not others <= 0.1:
-        raise SystemExit("Other programs took more than a tenth of the processor, or it is unknown: nothing was kept.")
     kept = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
     options = [word for word in sys.argv[1:] if word not in {"--busy", "--json", str(args.json)}]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *options])
     entry = {"date": datetime.date.today().isoformat(), "machine": _machine(), "threads": torch.get_num_threads()}
-    entry |= {"others": round(others, 3), "figures": figures}
-    kept.setdefault(command, {})["busy" if args.busy else "idle"] = entry
+    entry |= {"others": round(others, 3) if others >= 0 else None, "figures": figures}
+    states = kept.setdefault(command, {})
+    if state != "shared" or "idle" not in states:
+        states[state] = entry
+    if "idle" in states:
+        states.pop("shared", None)
     text = re.sub(
         r"\[\s+([^][]*?)\s+\]",
         lambda found: f"[{' '.join(found[1].split())}]",
