@@ -138,7 +138,7 @@ def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = No
     shape = tuple(embeddings.shape)
     remedy = "Pool the feature map first." if len(shape) == 4 else ""
     require(len(shape) == 2, argument, "have shape (b, d)", shape, remedy)
-    require(min(shape) > 0, argument, "have at least one row and one column", shape)
+    require(embeddings.numel() > 0, argument, "have at least one row and one column", shape)
     require(embeddings.is_floating_point(), argument, "be floating point", embeddings.dtype, error=TypeError)
     if like is not None:
         require(shape[1] == like.shape[1], argument, f"have d = {like.shape[1]} like the others", shape)
