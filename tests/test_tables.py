@@ -14,7 +14,6 @@ DOCS = ROOT / "docs"
 DECIMAL = re.compile(r"\d\.\d")
 WRITTEN = re.compile(r"<!-- (?:table|evidence) .*?<!-- end -->", re.DOTALL)
 BY_HAND = {  # a page, the first row of tables whose numbers are typed, and why they may be
-    ("benchmarks.md", "|"): "times, measured by benchmarks/ and not yet kept in a file",
     ("comparing-numbers.md", "| | rank-1 | rank-5 |"): "the whole page is written by compare_protocols.py",
     ("methods.md", "| name | network | loss |"): "weights of the losses, which are settings and not measured",
     ("paper-notes.md", "| | question | evidence |"): "prose: numbers within sentences",
