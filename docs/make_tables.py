@@ -11,9 +11,11 @@ import inspect
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 
+import benchmark_tables
 import compare_protocols
 import make_reference
 
@@ -256,6 +258,14 @@ def statistics():
     return markdown(head, [[name, *(spread(*row[method]) for method in methods)] for name, row in rows.items()])
 
 
+def benchmark(name):
+    """A table of the benchmarks."""
+    try:
+        return markdown(*benchmark_tables.TABLES[name](read("benchmarks")))
+    except benchmark_tables.NotMeasuredError as command:
+        return f"No figure of `{command}` yet."
+
+
 TABLES = {
     "backbones": backbones,
     "losses": lambda: names_of("vireid.losses"),
@@ -278,6 +288,8 @@ TABLES = {
     "ablation-differences": ablation_differences,
     "ablation-alignment": ablation_alignment,
     "statistics": statistics,
+    "benchmark-conditions": lambda: benchmark_tables.conditions(read("benchmarks")),
+    **{f"benchmark-{name}": partial(benchmark, name) for name in benchmark_tables.TABLES},
 }
 
 
