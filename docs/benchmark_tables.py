@@ -14,7 +14,17 @@ def states_of(kept, command):
     states = kept.get(f"python benchmarks/{command}")
     if states is None:
         raise NotMeasuredError(command)
-    return [(state, states[state]["figures"]) for state in ("idle", "shared", "busy") if state in states]
+    found = [(state, states[state]) for state in ("idle", "shared", "busy") if state in states]
+    return [(state + disturbance(entry["others"]), entry["figures"]) for state, entry in found]
+
+
+def disturbance(others):
+    """Say what share of the processor other programs took, if it is more than a tenth."""
+    return (
+        ""
+        if others is not None and others <= 0.1
+        else f", others {'unknown' if others is None else f'{100 * others:.0f} %'}"
+    )
 
 
 def show(figure, *, ranged=False):
@@ -30,15 +40,10 @@ def show(figure, *, ranged=False):
 
 def conditions(kept):
     """Say when and on what machine everything was measured."""
-    entries = [entry | {"state": state} for states in kept.values() for state, entry in states.items()]
+    entries = [entry for states in kept.values() for entry in states.values()]
     dates, machines = (" and ".join(sorted({entry[key] for entry in entries})) for key in ("date", "machine"))
-    text = f"Measured on {dates}: {machines}."
-    for state in ("idle", "shared", "busy"):
-        others = sorted(100 * e["others"] for e in entries if e["state"] == state and e["others"] is not None)
-        if others:
-            share = " to ".join(dict.fromkeys(f"{value:.0f}" for value in (others[0], others[-1])))
-            text += f" {state.capitalize()}: other programs took {share} % of the processor."
-    return text
+    rest = "Other programs took at most a tenth of the processor, unless a row names more."
+    return f"Measured on {dates}: {machines}. {rest}"
 
 
 def plain(command, *measures):
