@@ -501,8 +501,10 @@ def test_compare_names_the_first_difference_and_refuses_other_protocols(vireid_,
     code, _, error = vireid_("compare", files[0])
     assert (code, error) == (2, "vireid compare: RUN must be two unless --table is given, got 1.\n")
     (tmp_path / "broken.json").write_text("{")
-    code, _, error = vireid_("compare", files[0], tmp_path / "broken.json")
-    assert error.startswith("vireid compare: RUN must be folders or files of run.json, got ")
+    for name in ("broken.json", "missing.json"):
+        code, _, error = vireid_("compare", files[0], tmp_path / name)
+        assert code == 1
+        assert error.startswith("vireid compare: RUN must be folders or files of run.json, got ")
 
 
 def read(path):

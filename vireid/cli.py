@@ -162,7 +162,7 @@ def _compare(args: argparse.Namespace) -> int:
     for path in paths:
         try:
             runs.append(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"runs must be folders or files of run.json, got {str(path)!r}: {error}.") from error
     if args.table:
         print(vireid.evaluation.format_runs(dict(zip(args.runs, runs, strict=True))))
