@@ -15,41 +15,17 @@ from PIL import Image
 
 import vireid
 from vireid import TwoStreamEmbedder
-from vireid.data import SYSUMM01, create_test_transform, generate_synthetic
+from vireid.data import SYSUMM01, generate_synthetic
 from vireid.models import create_backbone
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOT_RUN = "<!-- not run: "  # and why; in the line above a block
 LIBRARIES = ("faiss", "qdrant_client", "lancedb")  # blocks that import one run where it is installed
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```python\n" in path.read_text(encoding="utf-8"))
-BEFORE = {  # what the text above a block, or the page that it links, has made already
+BEFORE = {  # what the shell commands above a block have made
     "command-line.md": """
 from vireid.cli import main
 main("embed runs/train/best SYSU-MM01/cam3 --modality infrared -o night.safetensors --quiet".split())
-""",
-    "deploy.md": """
-from vireid import TwoStreamEmbedder
-from vireid.models import export
-from vireid.data import create_test_transform
-from vireid.evaluation import calibrate, extract_embeddings
-from vireid.models import load_exported
-model = TwoStreamEmbedder.from_pretrained("exp/best")
-images = dataset.test_images(create_test_transform(**model.preprocessing))
-sets = [extract_embeddings(model, of_side, modality) for modality, of_side in images.items()]
-calibration = calibrate(*sets, false_accept_rate=0.1)
-export(model, "visible", "visible.onnx")
-batch = torch.zeros(2, 3, 288, 144, dtype=torch.uint8)
-""",
-    "swapping-in.md": """
-from vireid.models import AuxiliaryBatchNorm
-class Network(torch.nn.Module):
-    def forward(self, images, modal):
-        return images
-network, auxiliary_map = Network(), torch.rand(2, 64, 8, 4)
-""",
-    "own-cameras.md": """
-from vireid.data import PairedImages, read_image
-visible_transform = infrared_transform = transform
 """,
 }
 
@@ -65,7 +41,7 @@ def blocks(page):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder with synthetic people, images of own cameras and a network, and the names that pages begin with."""
+    """A folder with synthetic people, images of own cameras and networks."""
     folder = tmp_path_factory.mktemp("docs")
     root = generate_synthetic(
         folder / "SYSU-MM01", train_identities=5, test_identities=9, images_per_camera=2, size=(64, 32)
@@ -82,16 +58,14 @@ def workspace(tmp_path_factory):
         (camera / f"person-{record.identity}_{record.path.name}").symlink_to(record.path)
     Image.fromarray(np.full((64, 32), 30_000, np.uint16)).save(folder / "night.tiff")
     Image.new("RGB", (40, 90)).save(folder / "crop.png")
-    return folder, SYSUMM01(root), TwoStreamEmbedder.from_pretrained(folder / "runs/train/best")
+    return folder
 
 
 @pytest.mark.parametrize("page", [pytest.param(p, marks=[pytest.mark.slow] * (p == "deploy.md")) for p in PAGES])
 def test_python_blocks_run(page, workspace, monkeypatch, capsys):
-    folder, dataset, model = workspace
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(workspace)
     torch.manual_seed(0)
-    names = {"torch": torch, "dataset": dataset, "model": model}
-    names["transform"] = create_test_transform(**model.preprocessing)
+    names = {}
     exec(BEFORE.get(page, ""), names)
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
