@@ -193,7 +193,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(trained, small, tmp_path, chan
 
 
 CHANGES_BY_EPOCH = """
-import vireid
+import methods, vireid
 make, create_loss = train.data.create_train_transform, methods.Method.create_loss
 def transform(*args, **options):
     return torch.nn.Sequential(make(*args, **options), vireid.Phases({0: torch.neg, 1: torch.relu}))

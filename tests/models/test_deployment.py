@@ -124,6 +124,7 @@ def test_training_step_on_cuda(model, images, autocast):
 
 
 DISTRIBUTED = """
+    import gc
     import torch, torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
     from vireid import MUN
@@ -149,6 +150,8 @@ DISTRIBUTED = """
         assert not torch.equal(sums, torch.zeros_like(sums))
 
     main()
+    gc.collect()  # of cycles as well
+    dist.barrier()
     dist.destroy_process_group()
 """
 
