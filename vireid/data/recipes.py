@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import resize
 
 from vireid._checks import check_choice, check_size, require
-from vireid.data.draws import Channels, check_bytes, check_images, draw_shifts
+from vireid.data.draws import Channels, chance_of_one, check_bytes, check_images, draw_shifts
 from vireid.data.mixing import (
     EachImage,
     MixedViews,
@@ -166,7 +166,7 @@ class _Steps(nn.Sequential):
                 if words is not None:
                     y, x = draw_shifts(images, shift.padding).tolist()
                     words = pad(words, (x, -x, y, -y))
-                    words = words.flip(-1) if torch.rand((1, 1, 1)).item() < flip.p else words  # faster than chance
+                    words = words.flip(-1) if chance_of_one(flip.p) else words
                     if isinstance(step, Normalize):
                         images, steps = step.of_words(words), others
                     else:
