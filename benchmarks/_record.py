@@ -83,12 +83,14 @@ def measuring(args):
         states[state] = entry
     if "idle" in states:
         states.pop("shared", None)
-    text = re.sub(
-        r"\[\s+([^][]*?)\s+\]",
-        lambda found: f"[{' '.join(found[1].split())}]",
-        json.dumps(kept, indent=1, ensure_ascii=False),
-    )
-    args.json.write_text(f"{text}\n", encoding="utf-8")  # each list on a line
+    write(args.json, kept)
+
+
+def write(path, record):
+    """Write a JSON file with each list of numbers on a line."""
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    text = re.sub(r'\[\s+([^][{}"]*?)\s+\]', lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _show(figure):

@@ -10,10 +10,10 @@ how often below its upper end. With a model, --data is a root in the layout of S
 """
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 
+import _record
 import torch
 from torch.nn.functional import normalize
 
@@ -97,7 +97,7 @@ def main():
         rows[-1] |= {"largest": rate.max().item(), "divisions": len(rate), "within": within, "below": below}
         rows[-1] |= {"interval": [low.mean().item(), high.mean().item()], "false rejects": reject.mean().item()}
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _record.write(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import make_tables
 
-KEYS = ("rank-1", "rank-10", "mAP", "mINP")
 SHARED = ("data", "preset", "backbone", "epochs")  # settings that runs of one table have in common
 
 
@@ -39,7 +38,7 @@ def methods(folder):
             raise SystemExit(f"{path} must have the settings {kept['settings']}, got {settings}.")
         mean = results[max(results, key=int)]["all search"]["mean"]
         seeds = kept["rows"].setdefault(path.parts[-3], {})
-        seeds[path.parts[-2].removeprefix("seed-")] = {key: mean[key] for key in KEYS}
+        seeds[path.parts[-2].removeprefix("seed-")] = {key: mean[key] for key in make_tables.KEYS}
         kept["settings"] = settings
     return kept
 
@@ -49,7 +48,7 @@ def corruption(folder):
     shutil.copy(folder / "corruption.png", make_tables.DOCS / "pictures")
     rows = {
         name: {
-            row: {statistic: {key: result[statistic][key] for key in KEYS} for statistic in ("mean", "std")}
+            row: {statistic: {key: result[statistic][key] for key in make_tables.KEYS} for statistic in ("mean", "std")}
             for row, result in results.items()
         }
         for name, results in load(folder / "corruption.json").items()

@@ -22,10 +22,12 @@ import make_reference
 from vireid.data import LLCM, SYSUMM01, RegDB
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent / "examples"))
+sys.path[:0] = [str(DOCS.parent / "examples"), str(DOCS.parent / "benchmarks")]
+import _record  # noqa: E402
 import ablation  # noqa: E402
 
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+KEYS = ("rank-1", "rank-10", "mAP", "mINP")  # of a result
 MARKERS = re.compile(r"(?m:^)( *)<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -35,10 +37,8 @@ def read(name):
 
 
 def write(name, record):
-    """Write a file of ``docs/results/``, with a line for each list of numbers."""
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    text = re.sub(r'\[\s+([^][{}"]*?)\s+\]', lambda found: f"[{' '.join(found[1].split())}]", text)
-    (DOCS / "results" / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    """Write a file of ``docs/results/``."""
+    _record.write(DOCS / "results" / f"{name}.json", record)
 
 
 def markdown(head, rows):
@@ -76,9 +76,8 @@ def percent(result, key, digits=2):
 def main_job():
     """README's command: the record that ``python examples/train.py`` has written."""
     results = read("main-job")["results"]
-    keys = ("rank-1", "rank-10", "mAP", "mINP")
     kept = [name for name in results if name != "untrained, indoor search"]
-    return markdown(["", *keys], [[name, *(percent(results[name], key) for key in keys)] for name in kept])
+    return markdown(["", *KEYS], [[name, *(percent(results[name], key) for key in KEYS)] for name in kept])
 
 
 def difficulty():
@@ -171,13 +170,13 @@ def corruption():
 
 def methods():
     """Every method over its seeds, in the order of ``examples/ablation.py``."""
-    kept, keys = read("methods")["rows"], ("rank-1", "rank-10", "mAP", "mINP")
+    kept = read("methods")["rows"]
     order = [method for method, _ in ablation.TABLES["methods"].values()]
     rows = []
     for method in sorted(kept, key=lambda name: order.index(name) if name in order else len(order)):
-        columns = ([100 * result[key] for result in kept[method].values()] for key in keys)
+        columns = ([100 * result[key] for result in kept[method].values()] for key in KEYS)
         rows.append([f"`{method}`", ", ".join(sorted(kept[method])), *map(ablation.spread, columns)])
-    return markdown(["method", "seeds", *keys], rows)
+    return markdown(["method", "seeds", *KEYS], rows)
 
 
 def exports():
