@@ -9,7 +9,13 @@ from torchvision.transforms import v2
 from tests.fake_cuda import run_on_fake_cuda
 from tests.references import shifts_of
 from vireid import set_epoch
-from vireid.data import ChannelExchange, Normalize, create_test_transform, create_train_transform
+from vireid.data import (
+    ChannelExchange,
+    Normalize,
+    RandomPadCrop,
+    create_test_transform,
+    create_train_transform,
+)
 from vireid.data.recipes import Recipe
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -146,6 +152,15 @@ def test_recipes_give_the_same_for_pixels_of_four_bytes_and_for_planes(modality,
             assert torch.equal(result, transform(image.contiguous()))
             assert torch.equal(torch.get_rng_state(), after)
             assert result.is_contiguous()
+
+
+def test_pixels_of_four_bytes_are_shifted_whole(monkeypatch):
+    image = torch.randint(256, (40, 20, 4), dtype=torch.uint8).permute(2, 0, 1)[:3]
+    transform = create_train_transform("visible", (40, 20), recipe="agw", padding=4)
+    monkeypatch.delattr(RandomPadCrop, "forward")
+    assert transform(image).shape == (3, 40, 20)
+    with pytest.raises(NotImplementedError):
+        transform(image.contiguous())
 
 
 def test_parts_of_a_recipe_are_transforms():
