@@ -275,7 +275,7 @@ CASES = {
     "create_test_transform.call": case(
         lambda images: create_test_transform((4, 4), interpolation="lanczos")(images),  # noqa: PLW0108 - its argument is
         {},  # called otherwise
-        images=[*IMAGES, torch.rand(3, 8, 4), BYTES[None], BYTES.bool()],
+        images=[*IMAGES, torch.rand(3, 8, 4), BYTES.bool()],
     ),
     "create_train_transform": case(
         create_train_transform,

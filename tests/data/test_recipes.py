@@ -11,10 +11,10 @@ from tests.references import shifts_of
 from vireid import set_epoch
 from vireid.data import (
     ChannelExchange,
-    Normalize,
     RandomPadCrop,
     create_test_transform,
     create_train_transform,
+    recipes,
 )
 from vireid.data.recipes import Recipe
 
@@ -126,17 +126,32 @@ def test_phases_take_every_option_of_a_recipe():
         assert torch.equal(result, create_train_transform("infrared", (24, 12), recipe=name, **options)(image))
 
 
-def test_lanczos_is_pillow_s():
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(pixels).resize((12, 24), Image.Resampling.LANCZOS))
-    image = torch.from_numpy(pixels).permute(2, 0, 1)
-    result = create_test_transform((24, 12), interpolation="lanczos")(image)
-    assert torch.equal(result, Normalize()(torch.from_numpy(expected.copy()).permute(2, 0, 1)))
-    others = [create_test_transform((24, 12), interpolation=name)(image) for name in ("bilinear", "bicubic")]
+@pytest.mark.parametrize("library", ["torch", "pillow"])
+def test_lanczos_is_pillow_s(library, monkeypatch):
+    if library == "pillow":
+        monkeypatch.setattr(recipes, "TORCH_HAS_LANCZOS", False)
+    elif not recipes.TORCH_HAS_LANCZOS:
+        pytest.skip("PyTorch has had Lanczos since 2.12")
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 30, 4), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels[..., :3]).resize((12, 24), Image.Resampling.LANCZOS))
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[:3].contiguous()
+    transforms = [
+        create_test_transform((24, 12), interpolation=name, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+        for name in ("lanczos", "bilinear", "bicubic")
+    ]
+    transform = transforms[0]
+    result, *others = [each(planes) for each in transforms]
+    differences = (result - torch.from_numpy(expected.copy()).permute(2, 0, 1)).abs()
+    assert differences.max() < (1.001 if library == "torch" else 1e-3)
+    assert differences.mean() < 0.01
+    assert torch.equal(transform(torch.from_numpy(pixels).permute(2, 0, 1)[:3]), result)
+    assert min((result - other).abs().mean() for other in others) > 1
     assert not torch.equal(*others)
-    assert not any(torch.equal(other, result) for other in others)
-    with pytest.raises(ValueError, match=r"images must be one image, 3 h w, for lanczos, got \(1, 3, 50, 30\)"):
-        create_test_transform((24, 12), interpolation="lanczos")(image[None])
+    if library == "torch":
+        assert torch.equal(transform(planes.expand(2, 3, 50, 30)), result.expand(2, 3, 24, 12))
+    else:
+        with pytest.raises(ValueError, match=r"images must be one image, 3 h w, for lanczos, got \(1, 3, 50, 30\)"):
+            transform(planes[None])
 
 
 @pytest.mark.parametrize("recipe", get_args(Recipe))

@@ -19,6 +19,12 @@ def image_of(words: Tensor) -> Tensor:
     return words.unsqueeze(-1).view(torch.uint8).permute(2, 0, 1)[:3]
 
 
+def bytes_of(words: Tensor) -> Tensor:
+    """View pixels of four bytes, int32 h w, as a batch of one image with all four, uint8 1 4 h w in channels_last."""
+    height, width, row = *words.shape, 4 * words.stride(0)
+    return words.unsqueeze(-1).view(torch.uint8).as_strided((1, 4, height, width), (height * row, 1, row, 4))
+
+
 def words_of(image: Tensor) -> Tensor | None:
     """View an image as its pixels, int32 h w, if they take four bytes each; None stands for any other layout."""
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
