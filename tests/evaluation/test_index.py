@@ -94,26 +94,39 @@ def test_equals_distances_in_float64(metric):
     dim=st.integers(1, 5),
     k=st.integers(1, 20),
     chunk=st.integers(1, 50),
+    group=st.sampled_from([1, 2, 8]),
     fast=st.booleans(),
     steps=st.sampled_from([0, 1, 2, 5]),
     offset=st.sampled_from([0.0, 1000.0]),
     seed=st.integers(0, 1000),
 )
-def test_equals_sorting_whatever_the_chunks_and_ties(metric, size, dim, k, chunk, fast, steps, offset, seed):
+def test_equals_sorting_whatever_the_chunks_and_ties(metric, size, dim, k, chunk, group, fast, steps, offset, seed):
     rows, queries = (
         random(size, dim, seed=seed, steps=steps) + offset,
         random(7, dim, seed=seed + 1, steps=steps) + offset,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest_module, "CHUNK", 8 * chunk)
+        patch.setattr(nearest_module, "_choose_group", lambda *sizes: group)
         patch.setattr(nearest_module, "_multiplies_bfloat16", lambda: fast)
         found = filled(rows, metric).search(queries, k)
     assert_nearest(found, rows, queries, k, metric, 2e-6 if offset == 0 else 1e-5)
 
 
+def test_groups_grow_with_the_gallery():
+    assert [nearest_module._choose_group(rows, 48) for rows in (1, 5_000, 20_000, 1_000_000, 10**12)] == [
+        1,
+        1,
+        2,
+        16,
+        256,
+    ]
+
+
 @METRICS
 def test_many_blocks_of_queries_with_repeated_rows(metric, monkeypatch):
     monkeypatch.setattr(nearest_module, "CHUNK", 256)
+    monkeypatch.setattr(nearest_module, "_choose_group", lambda *sizes: 8)
     rows = random(300, 16)[torch.randint(300, (1500,), generator=torch.Generator().manual_seed(1))]
     queries = random(1100, 16, seed=2)
     assert_nearest(filled(rows, metric).search(queries, 12), rows, queries, 12, metric)
@@ -122,6 +135,7 @@ def test_many_blocks_of_queries_with_repeated_rows(metric, monkeypatch):
 @METRICS
 def test_every_block_nearer_than_the_one_before(metric, monkeypatch):
     monkeypatch.setattr(nearest_module, "CHUNK", 128)
+    monkeypatch.setattr(nearest_module, "_choose_group", lambda *sizes: 8)
     query = torch.ones(1, 4)
     rows = query + torch.linspace(3, 0, 900)[:, None] * torch.tensor([1.0, 0, 0, -0.5])
     assert_nearest(filled(rows, metric).search(query, 5), rows, query, 5, metric)
