@@ -12,9 +12,9 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
-from make_tables import markdown
+from make_tables import ablation, markdown
 
 DOCS = Path(__file__).parent
 PAGES = [DOCS / "does-it-help.md", DOCS.parent / "README.md"]
@@ -29,7 +29,13 @@ BASELINES = {  # the baseline and the same with MUN's module
     "AGW + J": ("agw+j", "agw+j --auxiliary inputs"),
     "MMD-ReID": ("mmd-reid", "mmd-reid --auxiliary inputs"),
 }
-QUANTILES = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}  # Student's t, 95 %
+FORMS = {  # of L_ma, with ImageNet weights
+    "without L_ma": "b+aux+idc+ia",
+    "the paper's: W trained, σ = 0.008": "mun",
+    "without W, σ = 0.008": "mun-without-w",
+    "without W, unbiased, σ = 0.25": "mun-unbiased",
+    "the paper's, without L_ia before half of the epochs": "mun-late-alignment",
+}
 
 
 def read_runs():
@@ -44,13 +50,10 @@ def select(runs, data, method, *, trunk="short", iterations=None):
     return {run["seed"]: run["results"] for run in fitting if run["iterations"] == length}
 
 
-def difference(values):
-    """Mean of paired differences with its 95 % interval."""
-    mean = f"{fmean(values):+.2f}"
-    if len(values) < 2:
-        return mean
-    reach = QUANTILES[len(values) - 1] * stdev(values) / len(values) ** 0.5
-    return f"{mean} ({fmean(values) - reach:+.2f} to {fmean(values) + reach:+.2f})"
+def difference(results, reference, key):
+    """Mean difference of the last results of the seeds that both have, with its 95 % interval."""
+    seeds = sorted(results.keys() & reference.keys())
+    return ablation.difference(*([last(of[seed])[key] for seed in seeds] for of in (results, reference)))
 
 
 def last(results):
@@ -80,7 +83,7 @@ def claims(runs):
         cells = [title, ", ".join(map(str, seeds))]
         for results in (plain, module):
             cells += [f"{fmean(last(results[seed])[key] for seed in seeds):.2f}" for key in KEYS]
-        cells += [difference([last(module[s])[key] - last(plain[s])[key] for s in seeds]) for key in KEYS]
+        cells += [difference(module, plain, key) for key in KEYS]
         rows.append(cells)
     return markdown([*head, *(f"paired difference, {key}" for key in KEYS)], rows)
 
@@ -142,6 +145,27 @@ def alignment(runs):
     return markdown(["", "method", "seed", *KEYS, *(f"over the first: {key}" for key in KEYS)], rows)
 
 
+def paired(runs, rows, over, data="report", iterations=750):
+    """Methods by title, and what each makes of the one that the others are compared with."""
+    reference = select(runs, data, over, iterations=iterations)
+    lines = []
+    for title, method in rows.items():
+        results = select(runs, data, method, iterations=iterations)
+        seeds = sorted(results.keys() & reference.keys())
+        if seeds:
+            cells = [f"{fmean(last(results[seed])[key] for seed in seeds):.2f}" for key in KEYS]
+            gains = ["–" if method == over else difference(results, reference, key) for key in KEYS]
+            lines.append([title, f"`{method}`", ", ".join(map(str, seeds)), *cells, *gains])
+    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
+    return markdown([*head, *(f"over `{over}`: {key}" for key in KEYS)], lines)
+
+
+def of_the_paper(number, over):
+    """A function of the runs that makes a table of the paper."""
+    rows = {title: method for title, (method, _) in ablation.TABLES[number].items()}
+    return lambda runs: paired(runs, rows, over)
+
+
 def gap(runs):
     """How far search across modalities lies behind search within one."""
     (run,) = (run for run in runs if run["method"] == "b-one-classifier" and "r>r" in last(run["results"]))
@@ -172,6 +196,10 @@ TABLES = {
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
+    "table-1": of_the_paper("1", "b"),
+    "table-2": of_the_paper("2", "mun"),
+    "table-3": of_the_paper("3", "mun-without-both"),
+    "forms": lambda runs: paired(runs, FORMS, "b+aux+idc+ia", "selection", 500),
     "attempts": attempts,
 }
 
@@ -236,7 +264,7 @@ def read_folder(folder):
             "iterations": max(map(int, results)),
             "tool": "train.py",
             "cpu_seconds": "–",
-            "command": metrics["command"],
+            "command": [word.removeprefix("../") for word in metrics["command"]],
             "results": {
                 i: {key: round(100 * result["all search"]["mean"][key], 2) for key in KEYS}
                 for i, result in results.items()

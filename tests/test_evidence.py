@@ -52,8 +52,10 @@ def test_interval_of_paired_differences(evidence):
     values = [3.0, 1.0, 2.5, 4.0, 2.0]
     reach = 2.78 * stdev(values) / 5**0.5
     expected = f"{fmean(values):+.2f} ({fmean(values) - reach:+.2f} to {fmean(values) + reach:+.2f})"
-    assert evidence.difference(values) == expected
-    assert evidence.difference([-1.5]) == "-1.50"
+    results = {seed: {"250": {"mAP": 0.0}, "1000": {"mAP": 50 + value}} for seed, value in enumerate(values)}
+    reference = {seed: {"1000": {"mAP": 50.0}} for seed in range(9)}
+    assert evidence.difference(results, reference, "mAP") == expected
+    assert evidence.difference(reference, {3: {"1000": {"mAP": 51.5}}}, "mAP") == "-1.50"
 
 
 def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):

@@ -158,6 +158,19 @@ def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
     require(identities.device == rows.device, argument, f"be on {rows.device} like the embeddings", identities.device)
 
 
+def check_both_modalities(visible: Tensor, infrared: Tensor, identities: Tensor, others: Tensor | None) -> Tensor:
+    """Require rows of both modalities with identities; return those of the infrared rows, the others or the same."""
+    check_embeddings("visible", visible)
+    check_embeddings("infrared", infrared, like=visible)
+    check_identities("identities", identities, visible)
+    if others is None:
+        rule = f"have {len(visible)} rows like visible, or infrared_identities of its own"
+        require(len(infrared) == len(visible), "infrared", rule, len(infrared))
+        return identities
+    check_identities("infrared_identities", others, infrared)
+    return others
+
+
 def is_integral(tensor: Tensor) -> bool:
     """Whether a tensor holds integers; booleans are none."""
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -59,7 +59,7 @@ def test_every_term_equals_its_equation_after_its_weight(batch, views):
 def test_only_the_given_terms_are_computed(batch):
     visible, infrared, _, identities = batch
     output = SimpleNamespace(visible=None, infrared=None, visible_logits=visible, infrared_logits=infrared)
-    with pytest.raises(TypeError, match="output must have the tensor visible, got 'SimpleNamespace'"):
+    with pytest.raises(TypeError, match="output must have the tensors visible, infrared, got 'SimpleNamespace'"):
         BaselineLoss()(output, identities)
     output.visible, output.infrared = visible, infrared
     total, terms = BaselineLoss()(output, identities)

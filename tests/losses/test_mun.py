@@ -97,5 +97,5 @@ def test_without_auxiliary_modality_it_is_the_loss_of_b(batch, output):
     weights = ("identity_consistency_weight", "identity_alignment_weight", "modality_alignment_weight")
     loss = MUNLoss(5, batch_size=12, iterations=10, **dict.fromkeys(weights, 0))
     assert list(loss(plain, batch[-1]).terms) == ["identity", "triplet"]
-    with pytest.raises(TypeError, match="output must have the tensor auxiliary_visible_logits, got 'SimpleNamespace'"):
+    with pytest.raises(TypeError, match="tensors auxiliary_visible_logits, auxiliary_infrared_logits, got"):
         MUNLoss(5, batch_size=12, iterations=10)(plain, batch[-1])

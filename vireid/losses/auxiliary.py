@@ -75,7 +75,7 @@ class AuxiliaryModalityLoss(nn.Module):
         """Compute the terms of the method, γ L_idc and θ L_ia."""
         terms = dict(self.loss(output, identities).terms)
         if self.gamma:
-            remedy = "A network with generator='random' has it."
+            remedy = "A network with generator='random' has them."
             logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits", remedy=remedy)
             _add(terms, "identity_consistency", self.gamma * self.identity_consistency(*logits, identities))
         if self.theta:

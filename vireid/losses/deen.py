@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_embeddings, check_identities, check_number, check_tensor, require
+from vireid._checks import (
+    check_both_modalities,
+    check_embeddings,
+    check_identities,
+    check_number,
+    check_tensor,
+    require,
+)
 from vireid.distances import pairwise_distances
 from vireid.losses.centers import identity_centers, sum_same, widen
 from vireid.losses.identity import IdentityLoss
@@ -64,13 +71,9 @@ class CenterGuidedPairMiningLoss(nn.Module):
         infrared_identities: Tensor | None = None,
     ) -> Tensor:
         """½ (mean over the identities of the terms of the visible expansion + that of the infrared one)."""
-        infrared_identities = identities if infrared_identities is None else infrared_identities
-        check_embeddings("visible", visible)
-        check_embeddings("infrared", infrared, like=visible)
+        infrared_identities = check_both_modalities(visible, infrared, identities, infrared_identities)
         check_embeddings("visible_expanded", visible_expanded, like=visible)
         check_embeddings("infrared_expanded", infrared_expanded, like=visible)
-        check_identities("identities", identities, visible)
-        check_identities("infrared_identities", infrared_identities, infrared)
         for argument, rows, like in (
             ("visible_expanded", visible_expanded, visible),
             ("infrared_expanded", infrared_expanded, infrared),

@@ -26,9 +26,9 @@ class LossOutput(NamedTuple):
 
 def read_fields(output: object, *fields: str, remedy: str = "") -> tuple[Tensor, ...]:
     """Read tensors by name from the output of a network."""
-    for field in fields:
-        found = isinstance(getattr(output, field, None), Tensor)
-        require(found, "output", f"have the tensor {field}", type(output).__name__, remedy, error=TypeError)
+    missing = [field for field in fields if not isinstance(getattr(output, field, None), Tensor)]
+    rule = f"have the tensor{'s'[: len(missing) > 1]} {', '.join(missing)}"
+    require(not missing, "output", rule, type(output).__name__, remedy, error=TypeError)
     return tuple(getattr(output, field) for field in fields)
 
 
