@@ -34,7 +34,6 @@ FORMS = {  # of L_ma, with ImageNet weights
     "the paper's: W trained, σ = 0.008": "mun",
     "without W, σ = 0.008": "mun-without-w",
     "without W, unbiased, σ = 0.25": "mun-unbiased",
-    "the paper's, without L_ia before half of the epochs": "mun-late-alignment",
 }
 
 

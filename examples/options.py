@@ -55,7 +55,7 @@ def parse_arguments(description, arguments=None):
     add("--warm-up", type=at_least(0), help="epochs over which the rate rises")
     add("--decay-at", type=at_least(0), nargs="*", help="epochs at which the rate falls to a tenth; none: by a cosine")
     add("--weight-decay", type=at_least(0, float), help="of AdamW")
-    add("--second-phase", type=at_least(0), help="epoch at which pmt changes over (after a quarter of the epochs)")
+    add("--second-phase", type=at_least(0), help="epoch at which a method of two phases changes (after a quarter)")
     add("--evaluate-every", type=at_least(1), help="epochs between evaluations; the last epoch is always evaluated")
     add("--keep-networks", action="store_true", help="keep the network of every evaluation, as epoch-N.pt")
     add("--pretrained", action="store_true", help="start from timm's weights of the backbone, which may be downloaded")
@@ -104,7 +104,7 @@ def require_views(parser, args):
 
 
 def require_phases(parser, args):
-    """Require --second-phase for a method of two phases alone; PMT's is after a quarter of the epochs."""
+    """Require --second-phase for a method of two phases alone; by default it is after a quarter of the epochs."""
     if METHODS[args.method].first is not None:
         args.second_phase = args.epochs // 4 if args.second_phase is None else args.second_phase
     elif args.second_phase is not None:
