@@ -159,12 +159,6 @@ def paired(runs, rows, over, data="report", iterations=750):
     return markdown([*head, *(f"over `{over}`: {key}" for key in KEYS)], lines)
 
 
-def of_the_paper(number, over):
-    """A function of the runs that makes a table of the paper."""
-    rows = {title: method for title, (method, _) in ablation.TABLES[number].items()}
-    return lambda runs: paired(runs, rows, over)
-
-
 def gap(runs):
     """How far search across modalities lies behind search within one."""
     (run,) = (run for run in runs if run["method"] == "b-one-classifier" and "r>r" in last(run["results"]))
@@ -195,10 +189,9 @@ TABLES = {
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
-    "table-1": of_the_paper("1", "b"),
-    "table-2": of_the_paper("2", "mun"),
-    "table-3": of_the_paper("3", "mun-without-both"),
+    "table-1": lambda runs: paired(runs, {title: row[0] for title, row in ablation.TABLES["1"].items()}, "b"),
     "forms": lambda runs: paired(runs, FORMS, "b+aux+idc+ia", "selection", 500),
+    "forms-report": lambda runs: paired(runs, FORMS, "b+aux+idc+ia"),
     "attempts": attempts,
 }
 
