@@ -227,8 +227,7 @@ def plot(runs):
     pairs.set(ylabel="rank-1 (%)", title="200 unseen people, 750 iterations; a line is a seed")
     for title, methods in list(BASELINES.items())[:2]:
         for method, style, name in zip(methods, ("--", "-"), (title, f"{title} + module"), strict=True):
-            lengths = (run["iterations"] for run in runs if run["method"] == method and run["iterations"] >= 500)
-            results = select(runs, "selection", method, iterations=max(lengths, default=0)).get(0, {})
+            results = select(runs, "selection", method).get(0, {})
             points = sorted((int(i), result["rank-1"]) for i, result in results.items())
             if points:
                 course.plot(
