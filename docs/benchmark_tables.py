@@ -20,11 +20,9 @@ def states_of(kept, command):
 
 def disturbance(others):
     """Say what share of the processor other programs took, if it is more than a tenth."""
-    return (
-        ""
-        if others is not None and others <= 0.1
-        else f", others {'unknown' if others is None else f'{100 * others:.0f} %'}"
-    )
+    if others is None:
+        return ", others unknown"
+    return f", others {100 * others:.0f} %" if others > 0.1 else ""
 
 
 def show(figure, *, ranged=False):

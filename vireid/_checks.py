@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+IDENTITIES_OF = {"visible": "identities", "infrared": "infrared_identities", "auxiliary": "auxiliary_identities"}
 _LONGEST = 200  # characters of a value that a message repeats
 
 
@@ -145,7 +146,7 @@ def check_embeddings(argument: str, embeddings: Tensor, like: Tensor | None = No
         require(embeddings.device == like.device, argument, f"be on {like.device} like the others", embeddings.device)
 
 
-def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
+def check_identities(argument: str, identities: Tensor, rows: Tensor, remedy: str = "") -> None:
     """Require one integer identity for each row of ``rows``, on the same device."""
     check_tensor(argument, identities)
     require(is_integral(identities), argument, "be integers", identities.dtype, error=TypeError)
@@ -154,21 +155,20 @@ def check_identities(argument: str, identities: Tensor, rows: Tensor) -> None:
         argument,
         f"have shape ({rows.shape[0]},), one for each embedding",
         tuple(identities.shape),
+        remedy,
     )
     require(identities.device == rows.device, argument, f"be on {rows.device} like the embeddings", identities.device)
 
 
-def check_both_modalities(visible: Tensor, infrared: Tensor, identities: Tensor, others: Tensor | None) -> Tensor:
-    """Require rows of both modalities with identities; return those of the infrared rows, the others or the same."""
-    check_embeddings("visible", visible)
-    check_embeddings("infrared", infrared, like=visible)
-    check_identities("identities", identities, visible)
-    if others is None:
-        rule = f"have {len(visible)} rows like visible, or infrared_identities of its own"
-        require(len(infrared) == len(visible), "infrared", rule, len(infrared))
-        return identities
-    check_identities("infrared_identities", others, infrared)
-    return others
+def check_modalities(modalities: Sequence[Tensor], identities: Sequence[Tensor | None]) -> list[Tensor]:
+    """Require embeddings of each modality with identities, by default those of the first; return the identities."""
+    found: list[Tensor] = []
+    for (name, label), rows, own in zip(IDENTITIES_OF.items(), modalities, identities, strict=False):
+        check_embeddings(name, rows, like=modalities[0])
+        remedy = "Their default is identities." if own is None else ""
+        found.append(cast(Tensor, identities[0] if own is None else own))
+        check_identities(label, found[-1], rows, remedy)
+    return found
 
 
 def is_integral(tensor: Tensor) -> bool:

@@ -114,13 +114,21 @@ def test_equals_sorting_whatever_the_chunks_and_ties(metric, size, dim, k, chunk
 
 
 def test_groups_grow_with_the_gallery():
-    assert [nearest_module._choose_group(rows, 48) for rows in (1, 5_000, 20_000, 1_000_000, 10**12)] == [
-        1,
-        1,
-        2,
-        16,
-        256,
-    ]
+    groups = {1: 1, 5_000: 1, 20_000: 2, 1_000_000: 16, 10**12: 256}
+    assert {rows: nearest_module._choose_group(rows, 20) for rows in groups} == groups
+
+
+@pytest.mark.parametrize("k", [20, 5_000])
+def test_the_best_scores_of_all_groups_take_512_mebibytes_at_most(k, monkeypatch):
+    sizes = []
+
+    def find(x, stored, k, dtype, cosine):
+        sizes.append(4 * len(x) * len(stored) / nearest_module._choose_group(len(stored), k))
+        return torch.zeros(len(x), k), torch.zeros(len(x), k, dtype=torch.int64), torch.ones(len(x), dtype=torch.bool)
+
+    monkeypatch.setattr(nearest_module, "_find", find)
+    nearest_module.find_nearest(torch.ones(1500, 1), torch.ones(300_000, 1), k, "cosine")
+    assert max(sizes) <= 2**29
 
 
 @METRICS

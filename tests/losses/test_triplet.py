@@ -199,7 +199,8 @@ def test_errors_of_the_others():
     with pytest.raises(ValueError, match=r"infrared must have d = 4 like the others, got \(3, 2\)"):
         HeteroCenterTripletLoss()(rows, rows[:, :2], labels)
     with pytest.raises(
-        ValueError, match=r"infrared must have 3 rows like visible, or infrared_identities of its own, got 2"
+        ValueError,
+        match=r"infrared_identities must have shape \(2,\), one for each embedding, got \(3,\). Their default",
     ):
         HeteroCenterTripletLoss()(rows, rows[:2], labels)
     with pytest.raises(ValueError, match=r"identities must have shape \(3,\), one for each embedding, got \(2,\)"):

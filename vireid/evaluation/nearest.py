@@ -45,7 +45,8 @@ def find_nearest(queries: Tensor, gallery: Tensor, k: int, metric: Metric) -> tu
     """
     cosine = metric == "cosine"
     fast = cosine and queries.device.type == "cpu" and _multiplies_bfloat16()
-    count = max(1, min(1024, 2**30 // len(gallery)))  # of queries; their peaks take 512 MiB at most
+    groups = -(-len(gallery) // _choose_group(len(gallery), k))
+    count = max(1, min(1024, 2**27 // groups))  # of queries; the best scores of their groups take 512 MiB at most
     distances = queries.new_empty(len(queries), k)
     places, proven = torch.empty_like(distances, dtype=torch.int64), queries.new_zeros(len(queries), dtype=torch.bool)
     for dtype in (torch.bfloat16, torch.float32) if fast else (torch.float32,):
@@ -61,8 +62,7 @@ def _find(x: Tensor, stored: Tensor, k: int, dtype: torch.dtype, cosine: bool) -
     The largest x·y - ‖y‖²/2 are the nearest. The k best rows lie in the k groups with the best scores, so that only
     the best score of each group of neighbours is kept, and the rows of these groups are then compared one by one.
     """
-    fast, dim, candidates = dtype == torch.bfloat16, x.shape[1], 2 * k + 8
-    group = _choose_group(len(stored), candidates)
+    fast, dim, group = dtype == torch.bfloat16, x.shape[1], _choose_group(len(stored), k)
     ordered = torch.int16 if fast else dtype  # the bits of bfloat16 are faster, and in order except below zero
     origin = x.new_zeros(1) if cosine else stored[:CHUNK].mean(0)  # near it less is lost to rounding
     queries = (x - origin).to(dtype)
@@ -76,7 +76,7 @@ def _find(x: Tensor, stored: Tensor, k: int, dtype: torch.dtype, cosine: bool) -
         score = scores[: len(x) * len(y)].view(len(x), -1)
         torch.addmm(half, queries, y.T, beta=0 if cosine else -1, out=score)
         torch.amax(score.view(ordered).view(len(x), group, -1), 1, out=peak)
-    best, groups = peaks.topk(min(candidates, peaks.shape[1]))
+    best, groups = peaks.topk(min(2 * k + 8, peaks.shape[1]))
     places = (groups[:, :, None] * group + torch.arange(group, device=x.device)).flatten(1)
     beyond = places >= len(stored)
     places = places.masked_fill(beyond, 0)
@@ -89,12 +89,12 @@ def _find(x: Tensor, stored: Tensor, k: int, dtype: torch.dtype, cosine: bool) -
     return distances, places.gather(1, order), (distances[:, -1] < 1 - unseen) | (best.shape == peaks.shape)
 
 
-def _choose_group(rows: int, candidates: int) -> int:
-    """Return the size g of the groups: fewer groups to choose from, or fewer rows to compare in each that is chosen.
+def _choose_group(rows: int, k: int) -> int:
+    """Return the size g of the groups: the larger, the fewer to choose from, and the more rows to compare afterwards.
 
-    Both take as long, as measured, at rows = 120 g² candidates.
+    Of 2 k + 8 chosen groups both take as long, as measured, at rows = 120 g² (2 k + 8).
     """
-    return 1 << max(0, min(8, round(math.log2(rows / (120 * candidates)) / 2)))
+    return 1 << max(0, min(8, round(math.log2(rows / (120 * (2 * k + 8))) / 2)))
 
 
 def _measure(x: Tensor, stored: Tensor, places: Tensor, cosine: bool) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vireid._checks import (
+    IDENTITIES_OF,
     check_choice,
-    check_embeddings,
     check_flags,
-    check_identities,
     check_integer,
+    check_modalities,
     check_number,
     require,
 )
@@ -21,9 +21,6 @@ from vireid.distances import pairwise_distances
 from vireid.losses.centers import identity_centers, widen
 from vireid.losses.identity import check_labels
 from vireid.losses.mmd import IdentityMMDLoss
-
-_ARGUMENTS = {"visible": "identities", "infrared": "infrared_identities", "auxiliary": "auxiliary_identities"}
-_Modalities = list[tuple[Tensor, Tensor]]  # embeddings and identities
 
 
 class IdentityAlignmentLoss(nn.Module):
@@ -107,7 +104,8 @@ class IdentityAlignmentLoss(nn.Module):
         self, embeddings: tuple[Tensor, Tensor, Tensor], identities: tuple[Tensor, Tensor | None, Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         """Compute each row's term of Eq. 12 before the hinge, 0 without a negative, and its weight."""
-        (v, v_identities), (r, r_identities), (a, a_identities) = _check_modalities(embeddings, identities)
+        v_identities, r_identities, a_identities = check_modalities(embeddings, identities)
+        v, r, a = embeddings
         if self.normalize:
             v, r, a = (F.normalize(widen(rows)) for rows in (v, r, a))
 
@@ -228,12 +226,11 @@ class ModalityAlignmentLoss(nn.Module):
         auxiliary_identities: Tensor | None = None,
     ) -> Tensor:
         """1/P Σ_p mmd(T_p^v, T_p^a) + mmd(T_p^a, T_p^r)."""
-        modalities = _check_modalities(
-            (visible, infrared, auxiliary), (identities, infrared_identities, auxiliary_identities)
-        )
-        (v, v_identities), (r, r_identities), (a, a_identities) = modalities
+        v, r, a = embeddings = (visible, infrared, auxiliary)
+        of_all = check_modalities(embeddings, (identities, infrared_identities, auxiliary_identities))
+        v_identities, r_identities, a_identities = of_all
         if self.projections:
-            self._check_slots(modalities[: len(self.projections)])
+            self._check_slots(embeddings[: len(self.projections)], of_all)
             v, r = self._accumulate(0, v, v_identities), self._accumulate(1, r, r_identities)
             a = self._accumulate(2, a, a_identities) if self.bridge else a
             if self.training:
@@ -269,18 +266,18 @@ class ModalityAlignmentLoss(nn.Module):
             seen.logical_or_(counts[:, 0] > 0)
         return prototypes
 
-    def _check_slots(self, modalities: _Modalities) -> None:
+    def _check_slots(self, modalities: tuple[Tensor, ...], identities: list[Tensor]) -> None:
         """Require that every row has a slot."""
         shape = (self.batch_size, self.embedding_dim)
         remedy = "Give num_identities for batches of any size."
-        for (name, labels), (rows, identities) in zip(_ARGUMENTS.items(), modalities, strict=False):
+        for (name, labels), rows, own in zip(IDENTITIES_OF.items(), modalities, identities, strict=False):
             if self.num_identities is None:
                 rule = f"have shape {shape}, the slots of the prototypes"
                 require(tuple(rows.shape) == shape, name, rule, tuple(rows.shape), remedy)
             else:
                 rule = f"have d = {self.embedding_dim} like the prototypes"
                 require(rows.shape[1] == self.embedding_dim, name, rule, tuple(rows.shape))
-                check_labels(labels, identities, self.num_identities, "the slots of the prototypes")
+                check_labels(labels, own, self.num_identities, "the slots of the prototypes")
 
 
 def _projection(embedding_dim: int, start: str) -> nn.Module:
@@ -290,15 +287,3 @@ def _projection(embedding_dim: int, start: str) -> nn.Module:
     if start == "identity":
         nn.init.eye_(projection.weight)
     return projection
-
-
-def _check_modalities(
-    modalities: tuple[Tensor, Tensor, Tensor], identities: tuple[Tensor, Tensor | None, Tensor | None]
-) -> _Modalities:
-    """Check three sets of embeddings, and return each with its identities, by default those of the first."""
-    checked = []
-    for (name, labels), rows, own in zip(_ARGUMENTS.items(), modalities, identities, strict=True):
-        check_embeddings(name, rows, like=modalities[0])
-        checked.append((rows, identities[0] if own is None else own))
-        check_identities(labels, checked[-1][1], rows)
-    return checked

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vireid._checks import (
-    check_both_modalities,
     check_embeddings,
     check_identities,
+    check_modalities,
     check_number,
     check_tensor,
     require,
@@ -71,7 +71,7 @@ class CenterGuidedPairMiningLoss(nn.Module):
         infrared_identities: Tensor | None = None,
     ) -> Tensor:
         """½ (mean over the identities of the terms of the visible expansion + that of the infrared one)."""
-        infrared_identities = check_both_modalities(visible, infrared, identities, infrared_identities)
+        identities, infrared_identities = check_modalities((visible, infrared), (identities, infrared_identities))
         check_embeddings("visible_expanded", visible_expanded, like=visible)
         check_embeddings("infrared_expanded", infrared_expanded, like=visible)
         for argument, rows, like in (

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_both_modalities, check_embeddings, check_flags, check_identities, check_number, require
+from vireid._checks import check_embeddings, check_flags, check_identities, check_modalities, check_number, require
 from vireid.distances import pairwise_distances
 from vireid.losses.centers import identity_centers, widen
 from vireid.losses.identity import IdentityLoss
@@ -48,7 +48,7 @@ class ModalitySharedEnhancementLoss(nn.Module):
         self, visible: Tensor, infrared: Tensor, identities: Tensor, *, infrared_identities: Tensor | None = None
     ) -> Tensor:
         """½ Σ over both modalities of the mean of (mean distance across − mean distance within)²."""
-        infrared_identities = check_both_modalities(visible, infrared, identities, infrared_identities)
+        identities, infrared_identities = check_modalities((visible, infrared), (identities, infrared_identities))
         visible, infrared = widen(visible), widen(infrared)  # before they are used twice: the gradients are small
         of_visible = _squared_gap(visible, identities, infrared, infrared_identities)
         of_infrared = _squared_gap(infrared, infrared_identities, visible, identities)

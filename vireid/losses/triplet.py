@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from vireid._checks import check_both_modalities, check_embeddings, check_flags, check_identities, check_number
+from vireid._checks import check_embeddings, check_flags, check_identities, check_modalities, check_number
 from vireid.distances import pairwise_distances
 from vireid.losses.centers import identity_centers
 
@@ -168,7 +168,7 @@ class HeteroCenterTripletLoss(nn.Module):
         self, visible: Tensor, infrared: Tensor, identities: Tensor, *, infrared_identities: Tensor | None = None
     ) -> Tensor:
         """[margin + ‖C_i^m − C_i^m'‖ − min_{q≠i} ‖C_i^m − C_q‖]₊, the mean over the centres."""
-        infrared_identities = check_both_modalities(visible, infrared, identities, infrared_identities)
+        identities, infrared_identities = check_modalities((visible, infrared), (identities, infrared_identities))
         labels = torch.cat([identities, infrared_identities])
         same = labels[:, None] == labels[None]
         is_visible = torch.arange(len(labels), device=labels.device) < len(visible)
