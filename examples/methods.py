@@ -247,7 +247,7 @@ METHODS = {
     "mun-without-both": ThirdModality(mun(), mun_loss(prototypes=False, bridge=False)),
     "mun-without-prototypes": ThirdModality(mun(), mun_loss(prototypes=False)),
     "mun-without-bridge": ThirdModality(mun(), mun_loss(bridge=False)),
-    # Variants that the ablation in the docs found to matter beyond the paper.
+    # Variants beyond the paper; docs/does-it-help.md and docs/results.md say which of them were run, and what they gave.
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),

@@ -95,7 +95,7 @@ def create_train_transform(
             and in proportion at others, and none for PMT.
         interpolation: Method of resizing, with antialiasing. The scripts of the AGW family use Pillow's ``"lanczos"``.
             PyTorch computes it from 2.12 on, for images on the CPU; a few values are a grey level from Pillow's, two
-            where the image is enlarged. Elsewhere Pillow does, at a sixth of the speed and one image at a time.
+            where the image is enlarged. Elsewhere Pillow does, more slowly and one image at a time.
 
     Shape:
         uint8 … 3 H W -> float32 … 3 height width, or … v 3 height width.
