@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import runpy
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_a_benchmark_keeps_its_figures_with_their_spread(run, record, tmp_path):
         assert 0 < least <= median <= most  # two rounds may take the same time
         assert median == pytest.approx((least + most) / 2, rel=1e-3)
         assert entry["others"] == 0.01
+
+
+def test_spinning_programs_end_with_a_benchmark_that_is_killed(record):
+    start = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {record.SPIN!r}]); time.sleep(60)"
+    benchmark = subprocess.Popen(
+        [sys.executable, "-c", f"print('started', flush=True); {start}"], stdout=subprocess.PIPE
+    )
+    assert benchmark.stdout.readline() == b"started\n"
+    time.sleep(1)
+    benchmark.kill()
+    benchmark.communicate(timeout=20)  # ends when the spinning program, which has the same output, does
 
 
 def test_spread_is_median_least_and_most(record):

@@ -99,3 +99,23 @@ def test_views_of_the_recipes():
 def test_every_method_is_documented():
     page = (EXAMPLES.parent / "docs" / "methods.md").read_text(encoding="utf-8")
     assert [name for name in METHODS if f"`{name}`" not in page] == []
+
+
+def test_forms_of_the_alignment_and_of_the_generator_s_training():
+    def loss(method):
+        return method.create_loss(8, batch_size=2, iterations=3)
+
+    paper, without_w, unbiased = (
+        loss(METHODS[name]).modality_alignment for name in ("mun", "mun-without-w", "mun-unbiased")
+    )
+    assert [form.projection for form in (paper, without_w, unbiased)] == ["identity", "none", "none"]
+    assert [form.mmd.unbiased for form in (paper, without_w, unbiased)] == [False, False, True]
+    assert [loss(METHODS[name]).sigma for name in ("mun", "mun-without-w", "mun-unbiased")] == [0.008, 0.008, 0.25]
+    late = loss(METHODS["mun-late-alignment"].with_phases(2))
+    thetas = []
+    for epoch in (0, 2):
+        late.set_epoch(epoch)
+        thetas.append(late.parts[late.first_epoch].theta)
+    assert thetas == [0, 0.5]
+    slow = {name for name in METHODS if METHODS[name].is_slow("model.generator.fuse.weight")}
+    assert slow == {"mun-slow-generator"}

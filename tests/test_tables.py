@@ -163,3 +163,12 @@ def test_notebooks_have_the_cells_of_their_pages(tables):
         notebook = json.loads((DOCS / "notebooks" / f"{page}.ipynb").read_text(encoding="utf-8"))
         kept = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
         assert kept == [*make_notebooks.cells(page)], f"{page}: run python docs/make_notebooks.py (--text)."
+
+
+@pytest.mark.parametrize(
+    ("others", "row"),
+    [(0.01, "idle"), (0.1, "idle"), (0.604, "idle, others 60 %"), (None, "idle, others unknown")],
+)
+def test_a_measurement_that_others_disturbed_is_marked(tables, others, row):
+    kept = {"python benchmarks/x.py": {"idle": {"others": others, "figures": {"a": 1}}}}
+    assert tables.benchmark_tables.states_of(kept, "x.py") == [(row, {"a": 1})]
