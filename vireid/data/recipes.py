@@ -162,11 +162,13 @@ class _Steps(nn.Sequential):
         match steps:
             case [_Resize() as resized, RandomPadCrop() as shift, RandomFlip() as flip, step, *others]:
                 words = words_of(images)
-                if words is None or words.shape != resized.size:
+                if words is not None and words.shape != resized.size:
+                    words = resized.of_words(words)
+                if words is None:
                     images, steps = resized(images), steps[1:]
                     words = words_of(images)
                 if words is not None:
-                    y, x = draw_shifts(images, shift.padding).tolist()
+                    y, x = draw_shifts(words, shift.padding).tolist()
                     words = pad(words, (x, -x, y, -y))
                     words = words.flip(-1) if chance_of_one(flip.p) else words
                     if isinstance(step, Normalize):
@@ -198,19 +200,27 @@ class _Resize(nn.Module):
         kept = resized.is_contiguous() or resized.device.type != "cpu" or words_of(resized) is not None
         return resized if kept else split_pixels(resized)
 
+    def of_words(self, words: Tensor) -> Tensor | None:
+        """Resize the pixels of :func:`words_of`; None stands for a filter that PyTorch does not have."""
+        if self.interpolation == "lanczos" and not TORCH_HAS_LANCZOS:
+            return None
+        batch = interpolate(bytes_of(words), self.size, mode=self.interpolation, antialias=True)
+        return batch.permute(0, 2, 3, 1).view(torch.int32)[0, ..., 0]
+
     def _resize(self, images: Tensor) -> Tensor:
-        words, lanczos = words_of(images), self.interpolation == "lanczos"
-        if lanczos and not (TORCH_HAS_LANCZOS and images.device.type == "cpu"):
+        words, device = words_of(images), images.device
+        if words is not None and (resized := self.of_words(words)) is not None:
+            return image_of(resized)
+        if self.interpolation == "lanczos" and not (TORCH_HAS_LANCZOS and device.type == "cpu"):
             rule, remedy = "be one image, 3 h w, for lanczos", "Other interpolations take batches."
             require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)
-            picture = to_pillow(images).resize(self.size[::-1], Image.Resampling.LANCZOS)
-            return from_pillow(picture).to(images.device)
-        batch = images.reshape(-1, *images.shape[-3:]) if words is None else bytes_of(words)
-        if lanczos:
-            resized = interpolate(batch, self.size, mode="lanczos", antialias=True)
+            return from_pillow(to_pillow(images).resize(self.size[::-1], Image.Resampling.LANCZOS)).to(device)
+        batch = images.reshape(-1, *images.shape[-3:])
+        if device.type == "cpu":
+            batch = interpolate(batch, self.size, mode=self.interpolation, antialias=True)
         else:
-            resized = resize(batch, [*self.size], InterpolationMode(self.interpolation), antialias=True)
-        return resized[:, :3].view(*images.shape[:-2], *self.size)
+            batch = resize(batch, [*self.size], InterpolationMode(self.interpolation), antialias=True)
+        return batch.view(*images.shape[:-2], *self.size)
 
 
 def _create_changes(recipe: str, visible: bool, normalize: Normalize, height: int) -> list[list[nn.Module]]:
