@@ -17,6 +17,7 @@ def load(source):
         method = METHODS[state["method"]].with_auxiliary(state.get("auxiliary"))
         network = method.network(state["num_identities"], state["backbone"], image_size=tuple(state["image_size"]))
         network.load_state_dict(weights_of(state))
+        network.embedder.preprocessing = preprocessing_of(state, source)
         return network.eval(), state["notes"]
     network, notes = vireid.TwoStreamEmbedder.from_pretrained(source), source / "training.json"
     try:
@@ -26,15 +27,16 @@ def load(source):
 
 
 def load_weights(network, source):
-    """Load the trained weights that fit a network, its embedder's at least; say what starts anew."""
+    """Load the trained weights that fit a network, its embedder's at least, and the normalisation; say what is new."""
     own = network.state_dict()
     (prefix,) = (f"{name}." for name, module in network.named_modules() if module is network.embedder)
     try:
         if source.is_file():
-            weights = weights_of(read_state(source))
+            state = read_state(source)
+            weights, usual = weights_of(state), preprocessing_of(state, source)
         else:
-            weights = vireid.TwoStreamEmbedder.from_pretrained(source).state_dict()
-            weights = {prefix + name: weight for name, weight in weights.items()}
+            embedder = vireid.TwoStreamEmbedder.from_pretrained(source)
+            weights, usual = {prefix + name: w for name, w in embedder.state_dict().items()}, embedder.preprocessing
     except (ValueError, OSError) as error:
         raise ValueError(f"init_from must be an embedder's folder or a state of train.py: {error}") from error
     fitting = {name: weight for name, weight in weights.items() if name in own and own[name].shape == weight.shape}
@@ -42,6 +44,7 @@ def load_weights(network, source):
     if other:
         raise ValueError(f"init_from must hold the same embedder, got {str(source)!r} without a fitting {other[0]}.")
     network.load_state_dict(fitting, strict=False)
+    network.embedder.preprocessing = usual | {"size": network.preprocessing["size"]}
     anew = sorted({name.split(".")[0] for name in own.keys() - fitting.keys()})
     return f"Starting from {source}; new are: {', '.join(anew) or 'none of the parts'}."
 
@@ -65,6 +68,14 @@ def read_state(path, settings=None):
 def weights_of(state):
     """Return the network's part of a training state."""
     return {name.removeprefix("model."): w for name, w in state["plain"].items() if name.startswith("model.")}
+
+
+def preprocessing_of(state, source):
+    """Return how a training state's network takes images, which timm's pretrained networks have of their own."""
+    if "preprocessing" not in state:
+        remedy = "Take best/ beside it, or train on: the same command resumes it."
+        raise ValueError(f"{source} must say how images were normalised, got a state of an older version. {remedy}")
+    return state["preprocessing"]
 
 
 def is_whole(folder, say):

