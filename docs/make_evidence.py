@@ -2,6 +2,7 @@
 
 python docs/make_evidence.py                   # writes them
 python docs/make_evidence.py --add runs/module # also takes up the runs of ablation.py in a folder
+python docs/make_evidence.py --add-corrupted runs/corruption  # and what corruption.py made of them
 python docs/make_evidence.py --check           # fails where the page and the runs differ
 
 A table stands between ``<!-- evidence NAME -->`` and ``<!-- end -->``; no number in it is typed by hand.
@@ -11,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -22,18 +24,30 @@ RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-he
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
-BASELINES = {  # the baseline and the same with MUN's module
+METHODS = [(title, method) for title, (method, _) in ablation.TABLES["module"].items()]
+BASELINES = [METHODS[i : i + 3] for i in range(0, len(METHODS), 3)]  # each with the module, and with L_ma
+COURSES = {  # of training
     "two classifiers (B)": ("b", "b+aux+idc+ia"),
     "one classifier": ("b-one-classifier", "mun-one-classifier"),
     "AGW": ("agw", "agw --auxiliary inputs"),
-    "AGW + J": ("agw+j", "agw+j --auxiliary inputs"),
-    "MMD-ReID": ("mmd-reid", "mmd-reid --auxiliary inputs"),
 }
 FORMS = {  # of L_ma, with ImageNet weights
     "without L_ma": "b+aux+idc+ia",
     "the paper's: W trained, σ = 0.008": "mun",
     "without W, σ = 0.008": "mun-without-w",
     "without W, unbiased, σ = 0.25": "mun-unbiased",
+}
+ONE = {"one classifier": "b-one-classifier", "+ Aux + L_idc + L_ia": "mun-one-classifier"}
+FORMS_OF_ONE = ONE | {
+    "+ Aux + L_idc + L_ma": "mun-one-classifier-without-ia",
+    "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
+}
+TABLE_5 = {"B": "b", "+ Aux + L_idc + L_ia": "b+aux+idc+ia", "+ L_ma, unbiased, without W": "mun-unbiased"}
+CLASSIFIERS = {
+    "B": "b",
+    "B + Aux + L_idc + L_ia": "b+aux+idc+ia",
+    "the same + L_ma, unbiased, without W": "mun-unbiased",
+    "one classifier for both": "b-one-classifier",
 }
 
 
@@ -42,9 +56,10 @@ def read_runs():
     return json.loads(RUNS.read_text(encoding="utf-8"))
 
 
-def select(runs, data, method, *, trunk="short", iterations=None):
+def select(runs, data, method, *, trunk="short", iterations=None, tool="train.py"):
     """Return the results by seed, each a mapping from iterations to percentages, of the longest runs of a method."""
-    fitting = [run for run in runs if (run["data"], run["method"], run["trunk"]) == (data, method, trunk)]
+    kind = {"data": data, "method": method, "trunk": trunk, "tool": tool}
+    fitting = [run for run in runs if kind.items() <= run.items()]
     length = iterations or max((run["iterations"] for run in fitting), default=0)
     return {run["seed"]: run["results"] for run in fitting if run["iterations"] == length}
 
@@ -60,48 +75,41 @@ def last(results):
     return results[max(results, key=int)]
 
 
+def gains(results, reference, key):
+    """Percentage points that the seeds of both gain."""
+    return [last(results[seed])[key] - last(reference[seed])[key] for seed in sorted(results.keys() & reference.keys())]
+
+
 def summary(runs):
-    """The claims in short."""
-    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in claims(runs).splitlines()]
-    kept = [
-        head.index(name)
-        for name in ("", "seeds", "rank-1 (%)", "with the module: rank-1 (%)", "paired difference, rank-1")
-    ]
-    return markdown([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    """The baselines without and with the module and L_ma."""
+    lines = []
+    for (title, plain), _, (_, module) in BASELINES:
+        without, together = (select(runs, "report", method, iterations=750) for method in (plain, module))
+        if seeds := sorted(without.keys() & together.keys()):
+            means = [fmean(last(results[seed])["rank-1"] for seed in seeds) for results in (without, together)]
+            cells = [title, ", ".join(map(str, seeds)), *(f"{mean:.2f}" for mean in means)]
+            lines.append([*cells, difference(together, without, "rank-1")])
+    return markdown(["", "seeds", "rank-1 (%)", "with the module: rank-1 (%)", "paired difference"], lines)
 
 
 def claims(runs):
     """The baselines with and without the module on the people of the report."""
-    head = ["", "seeds", *(f"{key} (%)" for key in KEYS), *(f"with the module: {key} (%)" for key in KEYS)]
-    rows = []
-    for title, methods in BASELINES.items():
-        plain, module = (select(runs, "report", method, iterations=750) for method in methods)
-        seeds = sorted(plain.keys() & module.keys())
-        if not seeds:
-            continue
-        cells = [title, ", ".join(map(str, seeds))]
-        for results in (plain, module):
-            cells += [f"{fmean(last(results[seed])[key] for seed in seeds):.2f}" for key in KEYS]
-        cells += [difference(module, plain, key) for key in KEYS]
-        rows.append(cells)
-    return markdown([*head, *(f"paired difference, {key}" for key in KEYS)], rows)
+    lines = [line for rows in BASELINES for line in paired_lines(runs, dict(rows), rows[0][1])]
+    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
+    return markdown([*head, *(f"over the baseline: {key}" for key in KEYS)], lines)
 
 
-def curve(runs, baseline="two classifiers (B)", length=1000):
+def curve(runs, baseline, length, tool):
     """A baseline with and without the module by iterations, on the people of the selection."""
-    plain, module = (select(runs, "selection", method, iterations=length)[0] for method in BASELINES[baseline])
+    kind = {"iterations": length, "tool": tool}
+    plain, module = (select(runs, "selection", method, **kind)[0] for method in COURSES[baseline])
     rows = [
         [i, *(f"{results[i][key]:.2f}" for key in KEYS for results in (plain, module))]
         + [f"{module[i][key] - plain[i][key]:+.2f}" for key in KEYS]
-        for i in sorted(plain.keys() & module.keys(), key=int)
+        for i in sorted(plain.keys() & module.keys() - {"0"}, key=int)
     ]
     head = [name for key in KEYS for name in (key, f"{key} with the module")]
     return markdown(["iterations", *head, *(f"difference, {key}" for key in KEYS)], rows)
-
-
-def curve_of_one_classifier(runs):
-    """The same for the baseline with one classifier."""
-    return curve(runs, "one classifier", 500)
 
 
 def variants(runs):
@@ -144,19 +152,21 @@ def alignment(runs):
     return markdown(["", "method", "seed", *KEYS, *(f"over the first: {key}" for key in KEYS)], rows)
 
 
-def paired(runs, rows, over, data="report", iterations=750):
+def paired_lines(runs, rows, over, data="report", iterations=750, **kind):
     """Methods by title, and what each makes of the one that the others are compared with."""
-    reference = select(runs, data, over, iterations=iterations)
-    lines = []
+    reference = select(runs, data, over, iterations=iterations, **kind)
     for title, method in rows.items():
-        results = select(runs, data, method, iterations=iterations)
-        seeds = sorted(results.keys() & reference.keys())
-        if seeds:
+        results = select(runs, data, method, iterations=iterations, **kind)
+        if seeds := sorted(results.keys() & reference.keys()):
             cells = [f"{fmean(last(results[seed])[key] for seed in seeds):.2f}" for key in KEYS]
-            gains = ["–" if method == over else difference(results, reference, key) for key in KEYS]
-            lines.append([title, f"`{method}`", ", ".join(map(str, seeds)), *cells, *gains])
+            over_it = ["–" if method == over else difference(results, reference, key) for key in KEYS]
+            yield [title, f"`{method}`", ", ".join(map(str, seeds)), *cells, *over_it]
+
+
+def paired(runs, rows, over, **kind):
+    """A table of them."""
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
-    return markdown([*head, *(f"over `{over}`: {key}" for key in KEYS)], lines)
+    return markdown([*head, *(f"over `{over}`: {key}" for key in KEYS)], [*paired_lines(runs, rows, over, **kind)])
 
 
 def gap(runs):
@@ -165,6 +175,17 @@ def gap(runs):
     names = {"infrared → visible": "rank-1", "infrared → infrared": "r>r", "visible → visible": "v>v"}
     rows = [[i, *(f"{run['results'][i][key]:.2f}" for key in names.values())] for i in sorted(run["results"], key=int)]
     return markdown(["iterations", *names], rows)
+
+
+def classifiers(runs):
+    """How alike a person's vectors in the two classifiers are after training, on the people of the report."""
+    lines = []
+    for title, method in CLASSIFIERS.items():
+        chosen = {"data": "report", "method": method, "iterations": 750}.items()
+        found = {run["seed"]: run["classifiers"] for run in runs if chosen <= run.items() and "classifiers" in run}
+        if found:
+            lines.append([title, f"`{method}`", ", ".join(map(str, sorted(found))), f"{fmean(found.values()):.2f}"])
+    return markdown(["", "method", "seeds", "mean cosine"], lines)
 
 
 def attempts(runs):
@@ -184,14 +205,20 @@ def attempts(runs):
 TABLES = {
     "summary": summary,
     "claims": claims,
-    "curve": curve,
-    "curve-one": curve_of_one_classifier,
+    "curve": partial(curve, baseline="two classifiers (B)", length=1000, tool="runx.py"),
+    "curve-one": partial(curve, baseline="one classifier", length=500, tool="runx.py"),
+    "curve-agw": partial(curve, baseline="AGW", length=1500, tool="train.py"),
+    "classifiers": classifiers,
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
-    "table-1": lambda runs: paired(runs, {title: row[0] for title, row in ablation.TABLES["1"].items()}, "b"),
-    "forms": lambda runs: paired(runs, FORMS, "b+aux+idc+ia", "selection", 500),
-    "forms-report": lambda runs: paired(runs, FORMS, "b+aux+idc+ia"),
+    "table-1": partial(paired, rows={title: row[0] for title, row in ablation.TABLES["1"].items()}, over="b"),
+    "table-2": partial(paired, rows={title: row[0] for title, row in ablation.TABLES["2"].items()}, over="mun"),
+    "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
+    "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
+    "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),
+    "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
+    "whole": partial(paired, rows=ONE, over="b-one-classifier", data="selection", iterations=375, trunk="whole"),
     "attempts": attempts,
 }
 
@@ -202,32 +229,32 @@ def render(text, runs):
 
 
 def plot(runs):
-    """Draw every pair of runs, and the course of training."""
+    """Draw what the module makes of each baseline, and the course of training."""
     import matplotlib as mpl  # noqa: PLC0415  (a check needs none)
 
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, (pairs, course) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    colours = dict(zip(BASELINES, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
-    ticks, labels = [], []
-    for title, methods in BASELINES.items():
-        plain, module = (select(runs, "report", method, iterations=750) for method in methods)
-        seeds = sorted(plain.keys() & module.keys())
-        if not seeds:
-            continue
-        position = 2.5 * len(ticks) / 2
-        for seed in seeds:
-            ends = [last(results[seed])["rank-1"] for results in (plain, module)]
-            pairs.plot([position, position + 1], ends, "o-", color=colours[title], markersize=4, linewidth=1)
-        ticks += [position, position + 1]
-        labels += [title, "+ module"]
-    pairs.set_xticks(ticks, labels, rotation=20, ha="right")
-    pairs.margins(x=0.2, y=0.5)
-    pairs.set(ylabel="rank-1 (%)", title="200 unseen people, 750 iterations; a line is a seed")
-    for title, methods in list(BASELINES.items())[:2]:
+    figure, (forest, course) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(1.3, 1))
+    labels = []
+    for colour, ((_, plain), *forms) in enumerate(BASELINES):
+        for title, method in forms:
+            both = (select(runs, "report", name, iterations=750) for name in (method, plain))
+            if points := gains(*both, "rank-1"):
+                middle, reach = fmean(points), ablation.reach(points)
+                forest.errorbar(middle, len(labels), xerr=reach, fmt="D", color=f"C{colour}", capsize=3)
+                forest.plot(points, [len(labels) + 0.25] * len(points), ".", color=f"C{colour}", alpha=0.6)
+                labels.append(title)
+    forest.axvline(0, color="black", linewidth=1)
+    forest.set_yticks(range(len(labels)), labels)
+    forest.invert_yaxis()
+    forest.set(
+        xlabel="rank-1 over the baseline (points)", title="200 unseen people; dots are seeds, bars 95 % intervals"
+    )
+    colours = {"two classifiers (B)": "C0", "one classifier": "C1"}
+    for title, methods in [*COURSES.items()][:2]:
         for method, style, name in zip(methods, ("--", "-"), (title, f"{title} + module"), strict=True):
-            results = select(runs, "selection", method).get(0, {})
+            results = select(runs, "selection", method, tool="runx.py").get(0, {})
             points = sorted((int(i), result["rank-1"]) for i, result in results.items())
             if points:
                 course.plot(
@@ -235,21 +262,31 @@ def plot(runs):
                 )
     course.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0: what gains, gains late")
     course.legend()
-    for axes in (pairs, course):
+    for axes in (forest, course):
         axes.grid(alpha=0.3)
     figure.savefig(PICTURE, dpi=110)
 
 
-def read_folder(folder):
+def alikeness(state):
+    """Compute the mean cosine between a person's vectors in the two classifiers of a training state."""
+    import torch  # noqa: PLC0415  (a check needs none)
+
+    weights = torch.load(state, map_location="cpu", weights_only=True)["plain"]
+    both = (weights[f"model.{modality}_classifier.weight"] for modality in ("visible", "infrared"))
+    return round(torch.cosine_similarity(*both).mean().item(), 3)
+
+
+def read_folder(folder, trunk):
     """Read the finished runs of ablation.py."""
     for path in sorted(Path(folder).glob("*/*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
         options, results = metrics["arguments"], metrics["results"]
-        auxiliary = options.get("auxiliary", "None")
+        added = {name: options.get(name, "None") for name in ("auxiliary", "alignment")}
         yield {
             "data": "report" if options["data"] == REPORT else "selection",
-            "trunk": "short" if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
-            "method": options["method"] + ("" if auxiliary == "None" else f" --auxiliary {auxiliary}"),
+            "trunk": trunk if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
+            "method": options["method"]
+            + "".join(f" --{name} {value}" for name, value in added.items() if value != "None"),
             "settings": "",
             "seed": int(options["seed"]),
             "iterations": max(map(int, results)),
@@ -260,20 +297,37 @@ def read_folder(folder):
                 i: {key: round(100 * result["all search"]["mean"][key], 2) for key in KEYS}
                 for i, result in results.items()
             },
+            "classifiers": alikeness(path.with_name("last.pt")),
+        }
+
+
+def read_corrupted(folder, runs):
+    """Read what corruption.py made of the last.pt of runs that are known."""
+    for path, results in json.loads((Path(folder) / "corruption.json").read_text(encoding="utf-8")).items():
+        state = Path(path.removeprefix("../"))
+        (run,) = (run for run in runs if str(state.parent) in run["command"])
+        found = results["all search, corrupted"]["mean"]
+        yield run | {
+            "data": f"{run['data']}, corrupted",
+            "tool": "corruption.py",
+            "command": [str(state), "--draws", str(len(results["all search, corrupted"]["trials"]["mAP"]))],
+            "results": {str(run["iterations"]): {key: round(100 * found[key], 2) for key in KEYS}},
         }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", metavar="FOLDER", help="folder of ablation.py whose runs are taken up")
+    parser.add_argument("--add-corrupted", metavar="FOLDER", help="folder of corruption.py, called with their last.pt")
+    parser.add_argument("--trunk", default="short", help="of lite0 in these runs: short, as lite0.py cuts it, or whole")
     parser.add_argument("--check", action="store_true", help="only tell whether the page agrees with the runs")
     args, runs = parser.parse_args(), read_runs()
-    if args.add:
-        known = {json.dumps(run["command"]): run for run in runs}
-        runs = [*(known | {json.dumps(run["command"]): run for run in read_folder(args.add)}).values()]
-        RUNS.write_text(
-            "[\n" + ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs) + "\n]\n", encoding="utf-8"
-        )
+    added = [*read_folder(args.add, args.trunk)] if args.add else []
+    added += [*read_corrupted(args.add_corrupted, runs)] if args.add_corrupted else []
+    if added:
+        runs = [*{json.dumps(run["command"]): run for run in (*runs, *added)}.values()]
+        lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs)
+        RUNS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if args.check:
         return int(any(render(text, runs) != text for text in texts.values()))

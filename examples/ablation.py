@@ -45,17 +45,22 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
         "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
     },
-    "module": {  # every second row is the baseline before it with MUN's auxiliary modality, L_idc and for B L_ia
+    "module": {  # in threes: a baseline, with MUN's module, and with the form of L_ma that helps
         "B": ("b", {}),
-        "B + module": ("b+aux+idc+ia", {}),
+        "B + Aux + L_idc + L_ia": ("b+aux+idc+ia", {}),
+        "B + Aux + L_idc + L_ia + L_ma": ("mun-unbiased", {}),
         "one classifier": ("b-one-classifier", {}),
-        "one classifier + module": ("mun-one-classifier", {}),
+        "one classifier + Aux + L_idc + L_ia": ("mun-one-classifier", {}),
+        "one classifier + Aux + L_idc + L_ma": ("mun-one-classifier-without-ia", {}),
         "AGW": ("agw", {}),
-        "AGW + module": ("agw --auxiliary inputs", {}),
+        "AGW + Aux + L_idc": ("agw --auxiliary inputs", {}),
+        "AGW + Aux + L_idc + L_ma": ("agw --auxiliary inputs --alignment 0.25", {}),
         "AGW + J": ("agw+j", {}),
-        "AGW + J + module": ("agw+j --auxiliary inputs", {}),
+        "AGW + J + Aux + L_idc": ("agw+j --auxiliary inputs", {}),
+        "AGW + J + Aux + L_idc + L_ma": ("agw+j --auxiliary inputs --alignment 0.25", {}),
         "MMD-ReID": ("mmd-reid", {}),
-        "MMD-ReID + module": ("mmd-reid --auxiliary inputs", {}),
+        "MMD-ReID + Aux + L_idc": ("mmd-reid --auxiliary inputs", {}),
+        "MMD-ReID + Aux + L_idc + L_ma": ("mmd-reid --auxiliary inputs --alignment 0.25", {}),
     },
     "methods": {  # the methods of the field, with the numbers of Table 4 as far as it has them
         "zero-padding": ("zero-padding", {"sysu": (14.80, 15.95), "regdb": (17.75, 18.90)}),
@@ -125,28 +130,34 @@ def spread(values):
     return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
+def reach(values):
+    """Return how far the 95 % interval of the mean reaches to either side by Student's t; None for a single value."""
+    if len(values) < 2:
+        return None
+    return QUANTILES.get(len(values) - 1, 2.23) * stdev(values) / len(values) ** 0.5
+
+
 def difference(values, reference):
     """Mean of the paired differences, with its 95 % interval by Student's t where there are two seeds or more."""
     pairs = [value - other for value, other in zip(values, reference, strict=True)]
-    if len(pairs) < 2:
-        return f"{pairs[0]:+.2f}"
-    reach = QUANTILES.get(len(pairs) - 1, 2.23) * stdev(pairs) / len(pairs) ** 0.5
-    return f"{fmean(pairs):+.2f} ({fmean(pairs) - reach:+.2f} to {fmean(pairs) + reach:+.2f})"
+    mean, margin = fmean(pairs), reach(pairs)
+    return f"{mean:+.2f} ({mean - margin:+.2f} to {mean + margin:+.2f})" if margin is not None else f"{mean:+.2f}"
 
 
 def format_table(name, rows, dataset, seeds):
     """A table in Markdown: beside the numbers those of the paper, or the difference that the module makes."""
     paired, keys = name == "module", ("rank-1", "mAP")
     head = ["", "method", *(f"{key} (%)" for key in keys)]
-    head += [f"over the row before: {key}" if paired else f"the paper on {dataset}: {key}" for key in keys]
-    lines, before = [head, ["---"] * len(head)], None
+    head += [f"over the baseline: {key}" if paired else f"the paper on {dataset}: {key}" for key in keys]
+    lines, baseline = [head, ["---"] * len(head)], None
     for i, (title, (method, targets)) in enumerate(TABLES[name].items()):
         cells = [f"`{method}`", *(spread(rows[title][key]) for key in keys)]
-        if paired and i % 2:
-            cells += [difference(rows[title][key], rows[before][key]) for key in keys]
+        if i % 3 == 0:
+            baseline = rows[title]
+        elif paired:
+            cells += [difference(rows[title][key], baseline[key]) for key in keys]
         lines.append([title, *cells, *(f"{value:.2f}" for value in targets.get(dataset, ()))])
         lines[-1] += ["–"] * (len(head) - len(lines[-1]))
-        before = title
     caption = {"methods": "Methods", "module": "What the auxiliary modality adds"}.get(name, f"Table {name}")
     caption += f". Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}."
     return "\n".join([caption, "", *(f"| {' | '.join(line)} |" for line in lines)])

@@ -59,14 +59,20 @@ class Method(NamedTuple):
             )
         )
 
-    def with_auxiliary(self, start):
-        """Return the method with MUN's generator, which starts as named, and L_idc; without a name, as it is."""
+    def with_auxiliary(self, start, alignment=0):
+        """Return the method with MUN's generator, which starts as named, L_idc, and L_ma times a weight, or as it is."""
         if start is None:
             return self
-        return self._replace(
-            network=partial(self.network, generator=start),
-            loss=lambda *sizes, **others: vireid.losses.AuxiliaryModalityLoss(self.loss(*sizes, **others)),
-        )
+
+        def create(embedding_dim, **sizes):
+            form = {"projection": "none", "unbiased": True}
+            return vireid.losses.AuxiliaryModalityLoss(
+                self.create_loss(embedding_dim, **sizes),
+                modality_alignment_weight=alignment,
+                modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **form),
+            )
+
+        return self._replace(network=partial(self.network, generator=start), loss=create, needs_sizes=True)
 
 
 def create_backbone(name, **options):
@@ -257,6 +263,15 @@ METHODS = {
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
+    "mun-one-classifier-unbiased": ThirdModality(
+        mun(shared_classifier=True), mun_loss(ma=0.25, projection="none", unbiased=True)
+    ),
+    "mun-one-classifier-without-ia": ThirdModality(
+        mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, projection="none", unbiased=True)
+    ),
+    "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
+        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, projection="none", unbiased=True)
+    ),
     "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.
     "agw": Method(AGW, agw_loss, "agw", needs_pairs=False, needs_sizes=False),

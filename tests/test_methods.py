@@ -110,6 +110,19 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     assert [form.projection for form in (paper, without_w, unbiased)] == ["identity", "none", "none"]
     assert [form.mmd.unbiased for form in (paper, without_w, unbiased)] == [False, False, True]
     assert [loss(METHODS[name]).sigma for name in ("mun", "mun-without-w", "mun-unbiased")] == [0.008, 0.008, 0.25]
+    names = [f"mun-one-classifier{form}" for form in ("", "-unbiased", "-without-ia")]
+    assert [(loss(METHODS[name]).theta, loss(METHODS[name]).sigma) for name in names] == [
+        (0.5, 0),
+        (0.5, 0.25),
+        (0, 0.25),
+    ]
+    aligned = loss(METHODS["agw"].with_auxiliary("inputs", 0.25))
+    assert (aligned.sigma, aligned.modality_alignment.projection, aligned.modality_alignment.mmd.unbiased) == (
+        0.25,
+        "none",
+        True,
+    )
+    assert loss(METHODS["agw"].with_auxiliary("inputs")).modality_alignment is None
     late = loss(METHODS["mun-late-alignment"].with_phases(2))
     thetas = []
     for epoch in (0, 2):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import references
-from vireid.losses import AuxiliaryModalityLoss, BaselineLoss, IdentityConsistencyLoss
+from vireid.losses import AuxiliaryModalityLoss, BaselineLoss, IdentityConsistencyLoss, ModalityAlignmentLoss
 
 
 def output_of(visible, infrared, auxiliary):
@@ -25,14 +25,18 @@ def test_the_terms_are_added_to_those_of_the_loss(batch, views):
     all_visible = torch.cat([visible, visible - 0.5])[: views * len(visible)]
     output = output_of(all_visible, infrared, auxiliary)
     inner = BaselineLoss(label_smoothing=0.1)
-    loss = AuxiliaryModalityLoss(inner, identity_consistency_weight=0.125, identity_alignment_weight=0.75)
+    alignment = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1, prototypes=False, unbiased=True)
+    weights = {"identity_consistency_weight": 0.125, "identity_alignment_weight": 0.75}
+    loss = AuxiliaryModalityLoss(inner, **weights, modality_alignment_weight=0.5, modality_alignment=alignment)
     total, terms = loss(output, identities)
     agreement = [references.identity_loss(logits, identities) for logits in (auxiliary, 4 * auxiliary)]
     rows = {"v": visible, "r": infrared, "a": auxiliary}
+    gaps = [references.identity_mmd(rows, auxiliary, *[identities] * 2, True) for rows in (visible, infrared)]
     expected = {
         "identity": inner(output, identities).total.item(),
         "identity_consistency": 0.125 * sum(agreement),
         "identity_alignment": 0.75 * references.identity_alignment(rows, dict.fromkeys("vra", identities), 0.55),
+        "modality_alignment": 0.5 * sum(gaps),
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-6)
     assert total.item() == pytest.approx(sum(expected.values()), rel=1e-6)
@@ -54,7 +58,10 @@ def test_a_term_of_weight_zero_needs_no_fields(batch):
     visible, infrared, _, identities = batch
     output = SimpleNamespace(visible=visible, infrared=infrared, visible_logits=visible, infrared_logits=infrared)
     plain = BaselineLoss()(output, identities)
-    loss = AuxiliaryModalityLoss(BaselineLoss(), identity_consistency_weight=0)
+    unused = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1)
+    weights = {"identity_consistency_weight": 0, "modality_alignment_weight": 0}
+    loss = AuxiliaryModalityLoss(BaselineLoss(), **weights, modality_alignment=unused)
+    assert not [*loss.parameters()]
     assert torch.equal(loss(output, identities).total, plain.total)
     output.auxiliary = None
     with pytest.raises(TypeError, match="tensors auxiliary_visible_logits, auxiliary_infrared_logits, got"):

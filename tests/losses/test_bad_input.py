@@ -84,8 +84,10 @@ CASES = {
         loss=[None, *PART],
         identity_consistency_weight=number(least=0),
         identity_alignment_weight=number(least=0),
+        modality_alignment_weight=number(least=0),
         identity_consistency=PART,
         identity_alignment=PART,
+        modality_alignment=PART,
     ),
     "AuxiliaryModalityLoss.forward": case(
         losses.AuxiliaryModalityLoss(losses.BaselineLoss(), identity_alignment_weight=0.5),

@@ -94,7 +94,11 @@ def output_of_mpanet(v, r, a, y):
 LOSSES = {
     "AttentionDiversityLoss": (losses.AttentionDiversityLoss, masks),
     "AuxiliaryModalityLoss": (
-        lambda: losses.AuxiliaryModalityLoss(losses.BaselineLoss(), identity_alignment_weight=0.5),
+        lambda: losses.AuxiliaryModalityLoss(
+            losses.BaselineLoss(),
+            identity_alignment_weight=0.5,
+            modality_alignment=losses.ModalityAlignmentLoss(D, **SIZES, projection="none", unbiased=True),
+        ),
         output_of_a_network,
     ),
     "BaselineLoss": (

@@ -13,26 +13,29 @@ from vireid.losses.outputs import LossOutput, check_parts, read_fields
 
 
 class AuxiliaryModalityLoss(nn.Module):
-    """Add γ L_idc, and θ L_ia on request, to the loss of any method (Eq. 11, 12).
+    """Add γ L_idc, and θ L_ia and σ L_ma on request, to the loss of any method (Eq. 11-16).
 
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
     such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
-    L_ma is left out: its projections have d² weights for each modality, too many for embeddings of several parts.
+    On a baseline with one classifier take L_ma rather than L_ia, without its projections W, which have d² weights for
+    each modality: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
-    (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ. With v views the visible fields have v · b
-    rows, all first views first; L_ia takes those, from which the auxiliary modality is made.
+    (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
+    v · b rows, all first views first; the alignments take those, from which the auxiliary modality is made.
 
     Args:
         loss: Loss of a method, called with the output and the identities.
         identity_consistency_weight: γ, at least 0; 0.25 in MUN.
         identity_alignment_weight: θ, at least 0; 0.5 in MUN.
+        modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN, 0.25 is better for the unbiased one.
         identity_consistency: Replacement for the default L_idc.
         identity_alignment: Replacement for the default L_ia.
+        modality_alignment: L_ma, such as :class:`ModalityAlignmentLoss`; None leaves it out.
 
     Shape:
-        output of b pairs, identities b -> :class:`LossOutput` with the terms of ``loss``, ``identity_consistency`` and
-        ``identity_alignment``; a term of weight zero is left out.
+        output of b pairs, identities b -> :class:`LossOutput` with the terms of ``loss``, ``identity_consistency``,
+        ``identity_alignment`` and ``modality_alignment``; a term of weight zero is left out.
 
     Raises:
         ValueError: If a weight is out of its range, the shapes do not match, or ``loss`` has such a term already.
@@ -59,20 +62,28 @@ class AuxiliaryModalityLoss(nn.Module):
         *,
         identity_consistency_weight: float = 0.25,
         identity_alignment_weight: float = 0.0,
+        modality_alignment_weight: float = 0.25,
         identity_consistency: nn.Module | None = None,
         identity_alignment: nn.Module | None = None,
+        modality_alignment: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_type("loss", loss, nn.Module, "be a module")
-        check_parts(identity_consistency=identity_consistency, identity_alignment=identity_alignment)
+        check_parts(
+            identity_consistency=identity_consistency,
+            identity_alignment=identity_alignment,
+            modality_alignment=modality_alignment,
+        )
         self.gamma = check_number("identity_consistency_weight", identity_consistency_weight, least=0)
         self.theta = check_number("identity_alignment_weight", identity_alignment_weight, least=0)
+        self.sigma = check_number("modality_alignment_weight", modality_alignment_weight, least=0)
         self.loss = loss
         self.identity_consistency = identity_consistency or IdentityConsistencyLoss()
         self.identity_alignment = identity_alignment or IdentityAlignmentLoss()
+        self.modality_alignment = modality_alignment if self.sigma else None
 
     def forward(self, output: Any, identities: Tensor) -> LossOutput:
-        """Compute the terms of the method, γ L_idc and θ L_ia."""
+        """Compute the terms of the method, γ L_idc, θ L_ia and σ L_ma."""
         terms = dict(self.loss(output, identities).terms)
         if self.gamma:
             remedy = "A network with generator='random' has them."
@@ -81,11 +92,15 @@ class AuxiliaryModalityLoss(nn.Module):
         if self.theta:
             v, r, a = read_fields(output, "visible", "infrared", "auxiliary")
             _add(terms, "identity_alignment", self.theta * self.identity_alignment(v[: len(r)], r, a, identities))
+        if self.modality_alignment is not None:
+            v, r, a = read_fields(output, "visible", "infrared", "auxiliary")
+            _add(terms, "modality_alignment", self.sigma * self.modality_alignment(v[: len(r)], r, a, identities))
         return LossOutput.from_terms(terms)
 
     def extra_repr(self) -> str:
         """Name the weights."""
-        return f"identity_consistency_weight={self.gamma}, identity_alignment_weight={self.theta}"
+        weights = f"identity_consistency_weight={self.gamma}, identity_alignment_weight={self.theta}"
+        return f"{weights}, modality_alignment_weight={self.sigma}"
 
 
 def _add(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
