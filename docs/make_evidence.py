@@ -26,10 +26,10 @@ KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
 METHODS = [(title, method) for title, (method, _) in ablation.TABLES["module"].items()]
 BASELINES = [METHODS[i : i + 3] for i in range(0, len(METHODS), 3)]  # each with the module, and with L_ma
-COURSES = {  # of training
-    "two classifiers (B)": ("b", "b+aux+idc+ia"),
-    "one classifier": ("b-one-classifier", "mun-one-classifier"),
-    "AGW": ("agw", "agw --auxiliary inputs"),
+COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
+    "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
+    "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
+    "AGW": ("agw", "agw --auxiliary inputs", 1500, "train.py"),
 }
 FORMS = {  # of L_ma, with ImageNet weights
     "without L_ma": "b+aux+idc+ia",
@@ -37,10 +37,12 @@ FORMS = {  # of L_ma, with ImageNet weights
     "without W, σ = 0.008": "mun-without-w",
     "without W, unbiased, σ = 0.25": "mun-unbiased",
 }
-ONE = {"one classifier": "b-one-classifier", "+ Aux + L_idc + L_ia": "mun-one-classifier"}
-FORMS_OF_ONE = ONE | {
+FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
+    "one classifier": "b-one-classifier",
+    "+ Aux + L_idc + L_ia": "mun-one-classifier",
     "+ Aux + L_idc + L_ma": "mun-one-classifier-without-ia",
     "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
+    "+ L_ma of visible and infrared": "mun-one-classifier-direct",
 }
 TABLE_5 = {"B": "b", "+ Aux + L_idc + L_ia": "b+aux+idc+ia", "+ L_ma, unbiased, without W": "mun-unbiased"}
 CLASSIFIERS = {
@@ -99,14 +101,20 @@ def claims(runs):
     return markdown([*head, *(f"over the baseline: {key}" for key in KEYS)], lines)
 
 
-def curve(runs, baseline, length, tool):
-    """A baseline with and without the module by iterations, on the people of the selection."""
-    kind = {"iterations": length, "tool": tool}
-    plain, module = (select(runs, "selection", method, **kind)[0] for method in COURSES[baseline])
+def course(runs, name):
+    """Return the results of a baseline without and with the module by iterations, on the people of the selection."""
+    *methods, length, tool = COURSES[name]
+    both = (select(runs, "selection", method, iterations=length, tool=tool)[0] for method in methods)
+    return [{int(i): result for i, result in results.items() if i != "0"} for results in both]
+
+
+def curve(runs, name):
+    """A baseline with and without the module by iterations."""
+    plain, module = course(runs, name)
     rows = [
-        [i, *(f"{results[i][key]:.2f}" for key in KEYS for results in (plain, module))]
+        [str(i), *(f"{results[i][key]:.2f}" for key in KEYS for results in (plain, module))]
         + [f"{module[i][key] - plain[i][key]:+.2f}" for key in KEYS]
-        for i in sorted(plain.keys() & module.keys() - {"0"}, key=int)
+        for i in sorted(plain.keys() & module.keys())
     ]
     head = [name for key in KEYS for name in (key, f"{key} with the module")]
     return markdown(["iterations", *head, *(f"difference, {key}" for key in KEYS)], rows)
@@ -205,20 +213,18 @@ def attempts(runs):
 TABLES = {
     "summary": summary,
     "claims": claims,
-    "curve": partial(curve, baseline="two classifiers (B)", length=1000, tool="runx.py"),
-    "curve-one": partial(curve, baseline="one classifier", length=500, tool="runx.py"),
-    "curve-agw": partial(curve, baseline="AGW", length=1500, tool="train.py"),
+    "curve": partial(curve, name="two classifiers (B)"),
+    "curve-one": partial(curve, name="one classifier"),
+    "curve-agw": partial(curve, name="AGW"),
     "classifiers": classifiers,
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
     "table-1": partial(paired, rows={title: row[0] for title, row in ablation.TABLES["1"].items()}, over="b"),
-    "table-2": partial(paired, rows={title: row[0] for title, row in ablation.TABLES["2"].items()}, over="mun"),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
-    "whole": partial(paired, rows=ONE, over="b-one-classifier", data="selection", iterations=375, trunk="whole"),
     "attempts": attempts,
 }
 
@@ -235,7 +241,7 @@ def plot(runs):
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, (forest, course) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(1.3, 1))
+    figure, (forest, courses) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(1.3, 1))
     labels = []
     for colour, ((_, plain), *forms) in enumerate(BASELINES):
         for title, method in forms:
@@ -248,21 +254,14 @@ def plot(runs):
     forest.axvline(0, color="black", linewidth=1)
     forest.set_yticks(range(len(labels)), labels)
     forest.invert_yaxis()
-    forest.set(
-        xlabel="rank-1 over the baseline (points)", title="200 unseen people; dots are seeds, bars 95 % intervals"
-    )
-    colours = {"two classifiers (B)": "C0", "one classifier": "C1"}
-    for title, methods in [*COURSES.items()][:2]:
-        for method, style, name in zip(methods, ("--", "-"), (title, f"{title} + module"), strict=True):
-            results = select(runs, "selection", method, tool="runx.py").get(0, {})
-            points = sorted((int(i), result["rank-1"]) for i, result in results.items())
-            if points:
-                course.plot(
-                    *zip(*points, strict=True), style, marker="o", markersize=4, label=name, color=colours[title]
-                )
-    course.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0: what gains, gains late")
-    course.legend()
-    for axes in (forest, course):
+    forest.set(xlabel="rank-1 over the baseline (points)", title="200 unseen people: seeds, means, 95 % intervals")
+    for colour, name in enumerate(COURSES):
+        for results, style, title in zip(course(runs, name), ("--", "-"), (name, f"{name} + module"), strict=True):
+            rates = [results[i]["rank-1"] for i in results]
+            courses.plot([*results], rates, f"o{style}", markersize=4, label=title, color=f"C{colour}")
+    courses.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, without L_ma, seed 0")
+    courses.legend()
+    for axes in (forest, courses):
         axes.grid(alpha=0.3)
     figure.savefig(PICTURE, dpi=110)
 
@@ -276,7 +275,7 @@ def alikeness(state):
     return round(torch.cosine_similarity(*both).mean().item(), 3)
 
 
-def read_folder(folder, trunk):
+def read_folder(folder):
     """Read the finished runs of ablation.py."""
     for path in sorted(Path(folder).glob("*/*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -284,7 +283,7 @@ def read_folder(folder, trunk):
         added = {name: options.get(name, "None") for name in ("auxiliary", "alignment")}
         yield {
             "data": "report" if options["data"] == REPORT else "selection",
-            "trunk": trunk if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
+            "trunk": "short" if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
             "method": options["method"]
             + "".join(f" --{name} {value}" for name, value in added.items() if value != "None"),
             "settings": "",
@@ -319,10 +318,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", metavar="FOLDER", help="folder of ablation.py whose runs are taken up")
     parser.add_argument("--add-corrupted", metavar="FOLDER", help="folder of corruption.py, called with their last.pt")
-    parser.add_argument("--trunk", default="short", help="of lite0 in these runs: short, as lite0.py cuts it, or whole")
     parser.add_argument("--check", action="store_true", help="only tell whether the page agrees with the runs")
     args, runs = parser.parse_args(), read_runs()
-    added = [*read_folder(args.add, args.trunk)] if args.add else []
+    added = [*read_folder(args.add)] if args.add else []
     added += [*read_corrupted(args.add_corrupted, runs)] if args.add_corrupted else []
     if added:
         runs = [*{json.dumps(run["command"]): run for run in (*runs, *added)}.values()]

@@ -79,7 +79,7 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     vectors = {"visible": torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "infrared": torch.tensor([[3.0, 0.0], [1.0, 0.0]])}
     weights = {f"model.{modality}_classifier.weight": values for modality, values in vectors.items()}
     torch.save({"plain": weights}, folder / "last.pt")
-    (run,) = evidence.read_folder(tmp_path, "short")
+    (run,) = evidence.read_folder(tmp_path)
     assert run["classifiers"] == 0.5
     assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)
     assert run["results"]["750"] == {"rank-1": 50.0, "mAP": 25.0}
