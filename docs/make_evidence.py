@@ -317,7 +317,9 @@ def read_corrupted(folder, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", metavar="FOLDER", help="folder of ablation.py whose runs are taken up")
-    parser.add_argument("--add-corrupted", metavar="FOLDER", help="folder of corruption.py, called with their last.pt")
+    parser.add_argument(
+        "--add-corrupted", metavar="FOLDER", help="folder of corruption.py, called with their best or last.pt"
+    )
     parser.add_argument("--check", action="store_true", help="only tell whether the page agrees with the runs")
     args, runs = parser.parse_args(), read_runs()
     added = [*read_folder(args.add)] if args.add else []
