@@ -51,14 +51,19 @@ def parse_arguments():
 
 
 def name_networks(sources, names):
-    """Return the names given, or the methods of the runs if all have one of their own, or the paths."""
+    """Return the names given, or what the runs trained if all differ, or the paths."""
     if names is not None:
         if not len(set(names)) == len(names) == len(sources):
             raise ValueError(f"names must be {len(sources)} different names, one for each network, got {names}.")
         return names
     runs = [source.parent / "run.json" for source in sources]  # of train.py, beside last.pt and best/
     settings = [json.loads(run.read_text())["settings"] for run in runs if run.is_file()]
-    methods = {s["method"]: None for s in settings if "method" in s}
+    options = ("auxiliary", "alignment")
+    methods = {
+        " ".join([s["method"], *(f"--{name} {s[name]}" for name in options if s.get(name, "None") != "None")]): None
+        for s in settings
+        if "method" in s
+    }
     return [*methods] if len(methods) == len(sources) else [str(source) for source in sources]
 
 

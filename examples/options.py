@@ -42,7 +42,11 @@ def parse_arguments(description, arguments=None):
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
     starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
-    add("--auxiliary", **starts, help="add MUN's generator and L_idc to it; its start: random, or inputs if pretrained")
+    add(
+        "--auxiliary",
+        **starts,
+        help="add MUN's generator, which starts at random or, if pretrained, at its inputs, and L_idc",
+    )
     add("--alignment", type=at_least(0, float), help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")

@@ -29,7 +29,7 @@ class Network(nn.Module):
         self.base = nn.Sequential(base.layer1, base.layer2, base.layer3, base.layer4)
         self.bottleneck = nn.BatchNorm1d(512)
         self.classifier = nn.Linear(512, identities, bias=False)
-        self.generator = AuxiliaryGenerator(channels=64) if auxiliary else None  # vireid
+        self.generator = AuxiliaryGenerator(64, start="inputs") if auxiliary else None  # vireid
         self.of_base, self.of_bottleneck = AuxiliaryBatchNorm(self.base), AuxiliaryBatchNorm(self.bottleneck)  # vireid
 
     def forward(self, visible, thermal, modal=0):

@@ -269,7 +269,7 @@ class ModalityAlignmentLoss(nn.Module):
     def _check_slots(self, modalities: tuple[Tensor, ...], identities: list[Tensor]) -> None:
         """Require that every row has a slot."""
         shape = (self.batch_size, self.embedding_dim)
-        remedy = "Give num_identities for batches of any size."
+        remedy = "batch_size is the number of rows of each modality; with num_identities they may be of any number."
         for (name, labels), rows, own in zip(IDENTITIES_OF.items(), modalities, identities, strict=False):
             if self.num_identities is None:
                 rule = f"have shape {shape}, the slots of the prototypes"

@@ -18,8 +18,9 @@ class IdentityMMDLoss(nn.Module):
     the identities that both sets have; without any, it is a differentiable zero.
 
     The biased estimator is not zero at alignment: for two samples of k rows from one distribution it is near 6.19/k.
-    The unbiased estimator leaves out the terms of a row with itself and is near zero there. It needs two rows of an
-    identity in each set; an identity with fewer contributes zero.
+    The unbiased estimator leaves out the terms of a row with itself: it is near zero there, and negative where rows of
+    one set are closer to those of the other than to each other, as auxiliary embeddings are to those that they are made
+    of. It needs two rows of an identity in each set; an identity with fewer contributes zero.
 
     Args:
         unbiased: Whether to take the unbiased estimator.
