@@ -30,6 +30,7 @@ COURSES = {  # of training: a baseline, the same with the module, the length, an
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
     "AGW": ("agw", "agw --auxiliary inputs", 1500, "train.py"),
+    "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25", 1500, "train.py"),
 }
 FORMS = {  # of L_ma, with ImageNet weights
     "without L_ma": "b+aux+idc+ia",
@@ -216,6 +217,7 @@ TABLES = {
     "curve": partial(curve, name="two classifiers (B)"),
     "curve-one": partial(curve, name="one classifier"),
     "curve-agw": partial(curve, name="AGW"),
+    "curve-agw-aligned": partial(curve, name="AGW, L_ma"),
     "classifiers": classifiers,
     "variants": variants,
     "alignment": alignment,
@@ -224,6 +226,7 @@ TABLES = {
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),
+    "forms-one-report": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
     "attempts": attempts,
 }
@@ -255,11 +258,16 @@ def plot(runs):
     forest.set_yticks(range(len(labels)), labels)
     forest.invert_yaxis()
     forest.set(xlabel="rank-1 over the baseline (points)", title="200 unseen people: seeds, means, 95 % intervals")
-    for colour, name in enumerate(COURSES):
-        for results, style, title in zip(course(runs, name), ("--", "-"), (name, f"{name} + module"), strict=True):
-            rates = [results[i]["rank-1"] for i in results]
-            courses.plot([*results], rates, f"o{style}", markersize=4, label=title, color=f"C{colour}")
-    courses.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, without L_ma, seed 0")
+
+    def draw(results, style, label, colour):
+        rates = [result["rank-1"] for result in results.values()]
+        courses.plot([*results], rates, style, markersize=4, label=label, color=colour)
+
+    for colour, name in enumerate([*COURSES][:3]):
+        for results, style, what in zip(course(runs, name), ("o--", "o-"), ("", " + module"), strict=True):
+            draw(results, style, f"{name}{what}", f"C{colour}")
+    draw(course(runs, "AGW, L_ma")[1], "s:", "AGW + module with L_ma", "C2")
+    courses.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0")
     courses.legend()
     for axes in (forest, courses):
         axes.grid(alpha=0.3)
