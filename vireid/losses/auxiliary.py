@@ -17,8 +17,8 @@ class AuxiliaryModalityLoss(nn.Module):
 
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
     such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
-    On a baseline with one classifier take L_ma rather than L_ia, without its projections W, which have d² weights for
-    each modality: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
+    From pretrained weights take L_ma rather than L_ia, without its projections W, which have d² weights for each
+    modality: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
     (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
