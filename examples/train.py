@@ -79,8 +79,7 @@ def build(args, accelerator):
     run.step, run.optimizer = accelerator.prepare(step, optimizer)
     run.schedule, run.output, run.history, run.results, run.transforms = schedule, args.output, [], {}, transforms
     run.network = {"method": args.method, "backbone": args.backbone, "image_size": list(size), "notes": notes}
-    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary}
-    run.network["preprocessing"] = model.preprocessing  # runs.load needs all of these
+    run.network |= {"num_identities": num_identities, "auxiliary": args.auxiliary, "preprocessing": model.preprocessing}
     return run
 
 
