@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from make_tables import ablation, markdown
+from methods import name_of
 
 DOCS = Path(__file__).parent
 PAGES = [DOCS / "does-it-help.md", DOCS.parent / "README.md"]
@@ -73,8 +74,7 @@ def select(runs, data, method, *, trunk="short", iterations=None, tool="train.py
 
 def difference(results, reference, key):
     """Mean difference of the last results of the seeds that both have, with its 95 % interval."""
-    seeds = sorted(results.keys() & reference.keys())
-    return ablation.difference(*([last(of[seed])[key] for seed in seeds] for of in (results, reference)))
+    return ablation.interval(gains(results, reference, key))
 
 
 def last(results):
@@ -280,11 +280,13 @@ def plot(runs):
 
 def alikeness(state):
     """Compute the mean cosine between a person's vectors in the two classifiers of a training state."""
-    import torch  # noqa: PLC0415  (a check needs none)
+    from torch import cosine_similarity  # noqa: PLC0415  (a check needs none)
 
-    weights = torch.load(state, map_location="cpu", weights_only=True)["plain"]
+    from vireid.models import load_training_state  # noqa: PLC0415
+
+    weights = load_training_state(state)["plain"]
     both = (weights[f"model.{modality}_classifier.weight"] for modality in ("visible", "infrared"))
-    return round(torch.cosine_similarity(*both).mean().item(), 3)
+    return round(cosine_similarity(*both).mean().item(), 3)
 
 
 def read_folder(folder):
@@ -292,12 +294,10 @@ def read_folder(folder):
     for path in sorted(Path(folder).glob("*/*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
         options, results = metrics["arguments"], metrics["results"]
-        added = {name: options.get(name, "None") for name in ("auxiliary", "alignment")}
         yield {
             "data": "report" if options["data"] == REPORT else "selection",
             "trunk": "short" if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
-            "method": options["method"]
-            + "".join(f" --{name} {value}" for name, value in added.items() if value != "None"),
+            "method": name_of(options),
             "settings": "",
             "seed": int(options["seed"]),
             "iterations": max(map(int, results)),

@@ -137,11 +137,15 @@ def reach(values):
     return QUANTILES.get(len(values) - 1, 2.23) * stdev(values) / len(values) ** 0.5
 
 
-def difference(values, reference):
-    """Mean of the paired differences, with its 95 % interval by Student's t where there are two seeds or more."""
-    pairs = [value - other for value, other in zip(values, reference, strict=True)]
-    mean, margin = fmean(pairs), reach(pairs)
+def interval(values):
+    """The mean, with its 95 % interval where there are two values or more."""
+    mean, margin = fmean(values), reach(values)
     return f"{mean:+.2f} ({mean - margin:+.2f} to {mean + margin:+.2f})" if margin is not None else f"{mean:+.2f}"
+
+
+def difference(values, reference):
+    """Mean of the paired differences, with its interval."""
+    return interval([value - other for value, other in zip(values, reference, strict=True)])
 
 
 def format_table(name, rows, dataset, seeds):

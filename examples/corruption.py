@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 import torch
+from methods import name_of
 from options import at_least, run_script
 from runs import load
 from sources import create_protocols, open_test_data
@@ -58,12 +59,7 @@ def name_networks(sources, names):
         return names
     runs = [source.parent / "run.json" for source in sources]  # of train.py, beside last.pt and best/
     settings = [json.loads(run.read_text())["settings"] for run in runs if run.is_file()]
-    options = ("auxiliary", "alignment")
-    methods = {
-        " ".join([s["method"], *(f"--{name} {s[name]}" for name in options if s.get(name, "None") != "None")]): None
-        for s in settings
-        if "method" in s
-    }
+    methods = {name_of(of_run): None for of_run in settings if "method" in of_run}
     return [*methods] if len(methods) == len(sources) else [str(source) for source in sources]
 
 

@@ -15,6 +15,8 @@ from lite0 import create_lite0
 
 import vireid
 
+HELPFUL = {"projection": "none", "unbiased": True}  # form of L_ma; docs/does-it-help.md has the evidence
+
 
 class Method(NamedTuple):
     """A network, its loss, and what they need."""
@@ -65,14 +67,19 @@ class Method(NamedTuple):
             return self
 
         def create(embedding_dim, **sizes):
-            form = {"projection": "none", "unbiased": True}
             return vireid.losses.AuxiliaryModalityLoss(
                 self.create_loss(embedding_dim, **sizes),
                 modality_alignment_weight=alignment,
-                modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **form),
+                modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
 
         return self._replace(network=partial(self.network, generator=start), loss=create, needs_sizes=True)
+
+
+def name_of(settings):
+    """Name what a run trained: its method, and the options that added to it."""
+    added = {name: settings.get(name, "None") for name in ("auxiliary", "alignment")}
+    return " ".join([settings["method"], *(f"--{name} {value}" for name, value in added.items() if value != "None")])
 
 
 def create_backbone(name, **options):
@@ -257,20 +264,16 @@ METHODS = {
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),
-    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, projection="none", unbiased=True)),
+    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, **HELPFUL)),
     "mun-without-w": ThirdModality(mun(), mun_loss(projection="none")),
-    "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, projection="none", unbiased=True)),
+    "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, **HELPFUL)),
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
-    "mun-one-classifier-unbiased": ThirdModality(
-        mun(shared_classifier=True), mun_loss(ma=0.25, projection="none", unbiased=True)
-    ),
-    "mun-one-classifier-without-ia": ThirdModality(
-        mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, projection="none", unbiased=True)
-    ),
+    "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
+    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
-        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, projection="none", unbiased=True)
+        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
     ),
     "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.

@@ -45,7 +45,7 @@ def parse_arguments(description, arguments=None):
     add(
         "--auxiliary",
         **starts,
-        help="add MUN's generator, which starts at random or, if pretrained, at its inputs, and L_idc",
+        help="add L_idc and MUN's generator; its start, inputs for pretrained networks (random)",
     )
     add("--alignment", type=at_least(0, float), help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")

@@ -10,6 +10,8 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
+from vireid.models import save_training_state
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -78,7 +80,7 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics))
     vectors = {"visible": torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "infrared": torch.tensor([[3.0, 0.0], [1.0, 0.0]])}
     weights = {f"model.{modality}_classifier.weight": values for modality, values in vectors.items()}
-    torch.save({"plain": weights}, folder / "last.pt")
+    save_training_state(folder / "last.pt", {"plain": weights})
     (run,) = evidence.read_folder(tmp_path)
     assert run["classifiers"] == 0.5
     assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)

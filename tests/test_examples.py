@@ -855,6 +855,16 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     assert "short.py: b, seed 0, has failed; once it is mended, the same command resumes from here." in other.stderr
 
 
+def test_differences_are_those_to_the_first_of_three(monkeypatch):
+    ablation, titles = module("ablation"), ("B", "with", "best", "AGW", "with AGW")
+    monkeypatch.setattr(ablation, "TABLES", {"module": {title: (title.lower(), {}) for title in titles}})
+    rows = {
+        title: {"rank-1": [value], "mAP": [value]} for title, value in zip(titles, (10, 13, 17, 40, 39), strict=True)
+    }
+    lines = ablation.format_table("module", rows, "sysu", [0]).splitlines()[4:]
+    assert [line.split(" | ")[-1].strip(" |") for line in lines] == ["–", "+3.00", "+7.00", "–", "-1.00"]
+
+
 @pytest.mark.slow
 def test_ablation_pairs_the_module_with_its_baseline(small, tmp_path, monkeypatch):
     rows = {"B": ("b", {}), "B + module": ("b --auxiliary inputs", {})}
@@ -907,6 +917,12 @@ def test_corrupted_images(trained, small, tmp_path):
     assert alone == {name: results[name] for name in names}
     assert not (tmp_path / "runs/mixed/corruption.png").exists()
     name_networks = module("corruption").name_networks
+    both = []
+    for added in ({"auxiliary": "None"}, {"auxiliary": "inputs", "alignment": "0.25"}):
+        both.append(tmp_path / str(len(both)) / "last.pt")
+        both[-1].parent.mkdir()
+        (both[-1].parent / "run.json").write_text(json.dumps({"settings": {"method": "agw"} | added}))
+    assert name_networks(both, None) == ["agw", "agw --auxiliary inputs --alignment 0.25"]
     assert name_networks([network, network.parent / "last.pt"], None) == [str(network), str(network.parent / "last.pt")]
     assert name_networks([network], ["MUN"]) == ["MUN"]
     with pytest.raises(ValueError, match=r"names must be 2 different names, one for each network, got \['a', 'a'\]"):

@@ -123,6 +123,9 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
         True,
     )
     assert loss(METHODS["agw"].with_auxiliary("inputs")).modality_alignment is None
+    asked = ["--method", "agw", "--auxiliary", "inputs", "--alignment", "0.5"]
+    options = example("options")
+    assert loss(options.choose_method(options.parse_arguments("", asked))).sigma == 0.5
     late = loss(METHODS["mun-late-alignment"].with_phases(2))
     thetas = []
     for epoch in (0, 2):

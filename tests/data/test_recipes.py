@@ -178,6 +178,15 @@ def test_pixels_of_four_bytes_are_shifted_whole(monkeypatch):
         transform(image.contiguous())
 
 
+def test_pixels_of_four_bytes_are_resized_whole(monkeypatch):
+    image = torch.randint(256, (50, 30, 4), dtype=torch.uint8).permute(2, 0, 1)[:3]
+    transform = create_train_transform("visible", (40, 20), recipe="agw", padding=4)
+    monkeypatch.delattr(type(transform[0]), "forward")
+    assert transform(image).shape == (3, 40, 20)
+    with pytest.raises(NotImplementedError):
+        transform(image.contiguous())
+
+
 def test_parts_of_a_recipe_are_transforms():
     image = torch.randint(256, (40, 20, 4), dtype=torch.uint8).permute(2, 0, 1)[:3]
     transform = create_train_transform("visible", (40, 20), recipe="agw", padding=4)
