@@ -162,6 +162,11 @@ def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, **alignment):
     return create
 
 
+def helpful_loss(**options):
+    """Eq. 17 without L_ia and with the form of L_ma that helps."""
+    return mun_loss(ia=0, ma=0.25, **HELPFUL, **options)
+
+
 def agw_loss():
     """AGW's identity loss and weighted triplet loss."""
     return vireid.losses.BaselineLoss(triplet=vireid.losses.WeightedRegularizedTripletLoss())
@@ -264,16 +269,24 @@ METHODS = {
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),
-    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, **HELPFUL)),
+    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), helpful_loss()),
+    # Tables 2 and 3 again, with the form of L_ma that helps and without L_ia.
+    "b+x+idc+ma-prototypes-unbiased": ThirdModality(intermediate("x"), helpful_loss()),
+    "b+mixed+idc+ma-prototypes-unbiased": ThirdModality(intermediate("mixed"), helpful_loss()),
+    "b+syncretic+idc+ma-prototypes-unbiased": ThirdModality(intermediate("syncretic"), helpful_loss()),
+    "b+middle+idc+ma-prototypes-unbiased": ThirdModality(intermediate("middle"), helpful_loss()),
+    "b+aux+idc+ma-unbiased-direct": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
+    "b+aux+idc+ma-unbiased-without-w": ThirdModality(mun(), helpful_loss(prototypes=False)),
+    "b+aux+idc+ma-prototypes-unbiased-direct": ThirdModality(mun(), helpful_loss(bridge=False)),
     "mun-without-w": ThirdModality(mun(), mun_loss(projection="none")),
     "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, **HELPFUL)),
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
     "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
-    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
+    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), helpful_loss()),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
-        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
+        mun(shared_classifier=True), helpful_loss(idc=0, bridge=False)
     ),
     "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.
