@@ -45,10 +45,24 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
         "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
     },
+    # Tables 2 and 3 with L_ma in the form that helps and without L_ia.
+    "2-helpful": {
+        "X-modality": ("b+x+idc+ma-prototypes-unbiased", {}),
+        "mixed modality": ("b+mixed+idc+ma-prototypes-unbiased", {}),
+        "syncretic modality": ("b+syncretic+idc+ma-prototypes-unbiased", {}),
+        "middle modality": ("b+middle+idc+ma-prototypes-unbiased", {}),
+        "auxiliary modality": ("b+aux+idc+ma-prototypes-unbiased", {}),
+    },
+    "3-helpful": {
+        "MMD of visible and infrared": ("b+aux+idc+ma-unbiased-direct", {}),
+        "+ prototypes": ("b+aux+idc+ma-prototypes-unbiased-direct", {}),
+        "+ auxiliary bridge": ("b+aux+idc+ma-unbiased-without-w", {}),
+        "+ both": ("b+aux+idc+ma-prototypes-unbiased", {}),
+    },
     "module": {  # in threes: a baseline, with MUN's module, and with the form of L_ma that helps
         "B": ("b", {}),
-        "B + Aux + L_idc + L_ia": ("b+aux+idc+ia", {}),
-        "B + Aux + L_idc + L_ia + L_ma": ("mun-unbiased", {}),
+        "B + Aux + L_idc": ("b+aux+idc", {}),
+        "B + Aux + L_idc + L_ma": ("b+aux+idc+ma-prototypes-unbiased", {}),
         "one classifier": ("b-one-classifier", {}),
         "one classifier + Aux + L_idc + L_ia": ("mun-one-classifier", {}),
         "one classifier + Aux + L_idc + L_ma": ("mun-one-classifier-without-ia", {}),
@@ -90,7 +104,7 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    every = [name for name in TABLES if name != "module"]
+    every = [name for name in TABLES if name not in {"2-helpful", "3-helpful", "module"}]
     add("--tables", nargs="+", choices=TABLES, default=every, help="(%(default)s)")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of every row (%(default)s)")
     add("--output", type=Path, default=Path("runs/ablation"), help="folder for runs and results (%(default)s)")
