@@ -25,7 +25,15 @@ RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-he
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
-METHODS = [(title, method) for title, (method, _) in ablation.TABLES["module"].items()]
+HELPFUL = "b+aux+idc+ma-prototypes-unbiased"  # L_ma without W, unbiased, 0.25, and no L_ia
+
+
+def methods_of(table):
+    """Return the methods of a table of ablation.py by title."""
+    return {title: method for title, (method, _) in ablation.TABLES[table].items()}
+
+
+METHODS = [*methods_of("module").items()]
 BASELINES = [METHODS[i : i + 3] for i in range(0, len(METHODS), 3)]  # each with the module, and with L_ma
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
@@ -46,8 +54,8 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
     "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
     "+ L_ma of visible and infrared": "mun-one-classifier-direct",
 }
-TABLE_1 = {title: method for title, (method, _) in ablation.TABLES["1"].items()} | {
-    "+ Aux + L_idc + L_ma, without W, unbiased": "b+aux+idc+ma-prototypes-unbiased",
+TABLE_1 = methods_of("1") | {
+    "+ Aux + L_idc + L_ma, without W, unbiased": HELPFUL,
     "MUN, L_ma without W, unbiased": "mun-unbiased",
 }
 TABLE_5 = {"B": "b", "+ Aux + L_idc + L_ia": "b+aux+idc+ia", "+ L_ma, unbiased, without W": "mun-unbiased"}
@@ -227,6 +235,8 @@ TABLES = {
     "alignment": alignment,
     "gap": gap,
     "table-1": partial(paired, rows=TABLE_1, over="b"),
+    "table-2": partial(paired, rows=methods_of("2-helpful"), over=HELPFUL),
+    "table-3": partial(paired, rows=methods_of("3-helpful"), over=HELPFUL),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),

@@ -145,8 +145,8 @@ def deen(num_identities, backbone, *, pretrained=False, image_size, generator=No
     return vireid.models.DEEN(num_identities, vireid.TwoStreamEmbedder(backbone, pool, neck), generator=generator)
 
 
-def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, reduction="sum", **alignment):
-    """Eq. 17 with the weights γ, θ, σ and that of L_id^a, the reduction of L_ia and the switches of L_ma."""
+def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, identity_alignment=None, **alignment):
+    """Eq. 17 with the weights γ, θ, σ and that of L_id^a, and the switches of L_ia and of L_ma."""
 
     def create(embedding_dim, **sizes):
         return vireid.losses.MUNLoss(
@@ -156,7 +156,7 @@ def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, reduction="sum", **alignmen
             identity_alignment_weight=ia,
             modality_alignment_weight=ma,
             auxiliary_identity_weight=aux,
-            identity_alignment=vireid.losses.IdentityAlignmentLoss(reduction=reduction),
+            identity_alignment=vireid.losses.IdentityAlignmentLoss(**(identity_alignment or {})),
             modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **alignment) if ma else None,
         )
 
@@ -281,7 +281,10 @@ METHODS = {
     "b+aux+idc+ma-prototypes-unbiased-direct": ThirdModality(mun(), helpful_loss(bridge=False)),
     "mun-without-w": ThirdModality(mun(), mun_loss(projection="none")),
     "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, **HELPFUL)),
-    "mun-unbiased-mean": ThirdModality(mun(), mun_loss(ma=0.25, reduction="mean", **HELPFUL)),
+    "mun-unbiased-mean": ThirdModality(mun(), mun_loss(ma=0.25, identity_alignment={"reduction": "mean"}, **HELPFUL)),
+    "mun-unbiased-normalized": ThirdModality(
+        mun(), mun_loss(ma=0.25, identity_alignment={"normalize": True}, **HELPFUL)
+    ),
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),

@@ -44,7 +44,7 @@ def open_dataset(args, *, report):
     if args.root is None and not root.exists():
         METHODS[args.method].network(2, args.backbone, image_size=size)  # a mistake is told before data are generated
         print(f"Generating a synthetic data set in {root} …")
-        vireid.data.generate_synthetic(root, args.dataset, size=size)
+        vireid.data.generate_synthetic(root, args.dataset, size=size, progress=True)
     described = {option: getattr(args, option) for option in OWN_OPTIONS if option != "exclude"} if own else {}
     source = vireid.data.DataSource(args.dataset, str(root), trial=trial, value_range=args.value_range, **described)
     dataset, exclude = source.open(), {"exclude": args.exclude or "none"} if own else {}
