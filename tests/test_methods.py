@@ -134,3 +134,29 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     assert thetas == [0, 0.5]
     slow = {name for name in METHODS if METHODS[name].is_slow("model.generator.fuse.weight")}
     assert slow == {"mun-slow-generator"}
+
+
+def test_forms_without_l_ia_and_switches_of_l_ia():
+    def loss(name):
+        return METHODS[name].create_loss(8, batch_size=2, iterations=3)
+
+    forms = {
+        "b+aux+idc+ma-prototypes-unbiased": (True, True),
+        "b+aux+idc+ma-prototypes-unbiased-direct": (True, False),
+        "b+aux+idc+ma-unbiased-without-w": (False, True),
+        "b+aux+idc+ma-unbiased-direct": (False, False),
+    }
+    for name, (prototypes, bridge) in forms.items():
+        form = loss(name).modality_alignment
+        assert (len(form.projections) > 0, form.bridge) == (prototypes, bridge), name
+        assert (loss(name).theta, loss(name).sigma, form.projection, form.mmd.unbiased) == (0, 0.25, "none", True), name
+    for maker in ("x", "mixed", "syncretic", "middle"):
+        name = f"b+{maker}+idc+ma-prototypes-unbiased"
+        assert (loss(name).theta, loss(name).sigma) == (0, 0.25)
+        same, other = (
+            METHODS[method].network(3, "test_resnet", image_size=(64, 32)).maker
+            for method in (name, f"mun-with-{maker}")
+        )
+        assert type(same) is type(other)
+    mean, normalized = (loss(f"mun-unbiased-{form}").identity_alignment for form in ("mean", "normalized"))
+    assert (mean.reduction, mean.normalize, normalized.reduction, normalized.normalize) == ("mean", False, "sum", True)
