@@ -45,19 +45,19 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
         "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
     },
-    # Tables 2 and 3 with L_ma in the form that helps and without L_ia.
+    # Tables 2 and 3 with the forms of L_ia and L_ma that help.
     "2-helpful": {
-        "X-modality": ("b+x+idc+ma-prototypes-unbiased", {}),
-        "mixed modality": ("b+mixed+idc+ma-prototypes-unbiased", {}),
-        "syncretic modality": ("b+syncretic+idc+ma-prototypes-unbiased", {}),
-        "middle modality": ("b+middle+idc+ma-prototypes-unbiased", {}),
-        "auxiliary modality": ("b+aux+idc+ma-prototypes-unbiased", {}),
+        "X-modality": ("mun-unbiased-normalized-with-x", {}),
+        "mixed modality": ("mun-unbiased-normalized-with-mixed", {}),
+        "syncretic modality": ("mun-unbiased-normalized-with-syncretic", {}),
+        "middle modality": ("mun-unbiased-normalized-with-middle", {}),
+        "auxiliary modality": ("mun-unbiased-normalized", {}),
     },
     "3-helpful": {
-        "MMD of visible and infrared": ("b+aux+idc+ma-unbiased-direct", {}),
-        "+ prototypes": ("b+aux+idc+ma-prototypes-unbiased-direct", {}),
-        "+ auxiliary bridge": ("b+aux+idc+ma-unbiased-without-w", {}),
-        "+ both": ("b+aux+idc+ma-prototypes-unbiased", {}),
+        "MMD of visible and infrared": ("mun-unbiased-normalized-without-both", {}),
+        "+ prototypes": ("mun-unbiased-normalized-without-bridge", {}),
+        "+ auxiliary bridge": ("mun-unbiased-normalized-without-prototypes", {}),
+        "+ both": ("mun-unbiased-normalized", {}),
     },
     "module": {  # in threes: a baseline, with MUN's module, and with the form of L_ma that helps
         "B": ("b", {}),

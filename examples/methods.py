@@ -16,6 +16,7 @@ from lite0 import create_lite0
 import vireid
 
 HELPFUL = {"projection": "none", "unbiased": True}  # form of L_ma; docs/does-it-help.md has the evidence
+NORMALIZED = {"normalize": True}  # form of L_ia
 
 
 class Method(NamedTuple):
@@ -61,14 +62,16 @@ class Method(NamedTuple):
             )
         )
 
-    def with_auxiliary(self, start, alignment=0):
-        """Return the method with MUN's generator, which starts as named, L_idc, and L_ma times a weight, or as it is."""
+    def with_auxiliary(self, start, alignment=0, identity_alignment=0):
+        """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is."""
         if start is None:
             return self
 
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
                 self.create_loss(embedding_dim, **sizes),
+                identity_alignment_weight=identity_alignment,
+                identity_alignment=vireid.losses.IdentityAlignmentLoss(**NORMALIZED),
                 modality_alignment_weight=alignment,
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
@@ -78,8 +81,9 @@ class Method(NamedTuple):
 
 def name_of(settings):
     """Name what a run trained: its method, and the options that added to it."""
-    added = {name: settings.get(name, "None") for name in ("auxiliary", "alignment")}
-    return " ".join([settings["method"], *(f"--{name} {value}" for name, value in added.items() if value != "None")])
+    added = {name: settings.get(name, "None") for name in ("auxiliary", "alignment", "identity_alignment")}
+    options = (f"--{name.replace('_', '-')} {value}" for name, value in added.items() if value != "None")
+    return " ".join([settings["method"], *options])
 
 
 def create_backbone(name, **options):
@@ -163,9 +167,9 @@ def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, identity_alignment=None, **
     return create
 
 
-def helpful_loss(**options):
-    """Eq. 17 without L_ia and with the form of L_ma that helps."""
-    return mun_loss(ia=0, ma=0.25, **HELPFUL, **options)
+def helpful_loss(**alignment):
+    """Eq. 17 with the forms of L_ia and L_ma that help."""
+    return mun_loss(ma=0.25, identity_alignment=NORMALIZED, **HELPFUL, **alignment)
 
 
 def agw_loss():
@@ -270,28 +274,28 @@ METHODS = {
     "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
     "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
     "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),
-    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), helpful_loss()),
-    # Tables 2 and 3 again, with the form of L_ma that helps and without L_ia.
-    "b+x+idc+ma-prototypes-unbiased": ThirdModality(intermediate("x"), helpful_loss()),
-    "b+mixed+idc+ma-prototypes-unbiased": ThirdModality(intermediate("mixed"), helpful_loss()),
-    "b+syncretic+idc+ma-prototypes-unbiased": ThirdModality(intermediate("syncretic"), helpful_loss()),
-    "b+middle+idc+ma-prototypes-unbiased": ThirdModality(intermediate("middle"), helpful_loss()),
-    "b+aux+idc+ma-unbiased-direct": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
-    "b+aux+idc+ma-unbiased-without-w": ThirdModality(mun(), helpful_loss(prototypes=False)),
-    "b+aux+idc+ma-prototypes-unbiased-direct": ThirdModality(mun(), helpful_loss(bridge=False)),
+    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, **HELPFUL)),
+    "b+aux+idc+ia-normalized": ThirdModality(mun(), mun_loss(ma=0, identity_alignment=NORMALIZED)),
     "mun-without-w": ThirdModality(mun(), mun_loss(projection="none")),
     "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, **HELPFUL)),
     "mun-unbiased-mean": ThirdModality(mun(), mun_loss(ma=0.25, identity_alignment={"reduction": "mean"}, **HELPFUL)),
-    "mun-unbiased-normalized": ThirdModality(
-        mun(), mun_loss(ma=0.25, identity_alignment={"normalize": True}, **HELPFUL)
-    ),
+    "mun-unbiased-normalized": ThirdModality(mun(), helpful_loss()),
+    # Tables 2 and 3 with these forms of L_ia and L_ma.
+    "mun-unbiased-normalized-with-x": ThirdModality(intermediate("x"), helpful_loss()),
+    "mun-unbiased-normalized-with-mixed": ThirdModality(intermediate("mixed"), helpful_loss()),
+    "mun-unbiased-normalized-with-syncretic": ThirdModality(intermediate("syncretic"), helpful_loss()),
+    "mun-unbiased-normalized-with-middle": ThirdModality(intermediate("middle"), helpful_loss()),
+    "mun-unbiased-normalized-without-both": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
+    "mun-unbiased-normalized-without-prototypes": ThirdModality(mun(), helpful_loss(prototypes=False)),
+    "mun-unbiased-normalized-without-bridge": ThirdModality(mun(), helpful_loss(bridge=False)),
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
     "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
-    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), helpful_loss()),
+    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
+    "mun-one-classifier-unbiased-normalized": ThirdModality(mun(shared_classifier=True), helpful_loss()),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
-        mun(shared_classifier=True), helpful_loss(idc=0, bridge=False)
+        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
     ),
     "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
     # The baselines that users start from.

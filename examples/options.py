@@ -41,13 +41,7 @@ def parse_arguments(description, arguments=None):
     add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
     add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
-    starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
-    add(
-        "--auxiliary",
-        **starts,
-        help="add L_idc and MUN's generator; its start, inputs for pretrained networks (random)",
-    )
-    add("--alignment", type=at_least(0, float), help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
+    add_auxiliary(parser)
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
     add("--output", type=Path, default=Path("runs/train"), help="folder for checkpoints, logs, figures (%(default)s)")
@@ -96,6 +90,17 @@ def parse_arguments(description, arguments=None):
     return args
 
 
+def add_auxiliary(parser):
+    """Add the options of MUN's modality and losses on top of another method."""
+    starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
+    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random)"
+    weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
+    unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 0.5 (no L_ia)"
+    parser.add_argument("--auxiliary", **starts, help=started)
+    parser.add_argument("--alignment", **weight, help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
+    parser.add_argument("--identity-alignment", **weight, help=unit_length)
+
+
 def require_views(parser, args):
     """Require as many views of a visible image as the method takes."""
     method, several = METHODS[args.method], RECIPES[args.recipe] > 1
@@ -111,8 +116,10 @@ def require_auxiliary(parser, args):
     """Require a method that can take the auxiliary modality, and the modality if it is to be aligned."""
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
-    if args.alignment is not None and not args.auxiliary:
-        parser.error(f"--alignment must be left out without --auxiliary, got {args.alignment:g}.")
+    for name in ("alignment", "identity_alignment"):
+        option, weight = f"--{name.replace('_', '-')}", getattr(args, name)
+        if weight is not None and not args.auxiliary:
+            parser.error(f"{option} must be left out without --auxiliary, got {weight:g}.")
 
 
 def require_phases(parser, args):
@@ -148,7 +155,8 @@ def reading_of(args):
 
 def choose_method(args):
     """Return the method of train.py's options, with its phases and on request the auxiliary modality."""
-    return METHODS[args.method].with_phases(args.second_phase).with_auxiliary(args.auxiliary, args.alignment or 0)
+    method = METHODS[args.method].with_phases(args.second_phase)
+    return method.with_auxiliary(args.auxiliary, args.alignment or 0, args.identity_alignment or 0)
 
 
 def create_transforms(args, preprocessing):

@@ -136,27 +136,22 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     assert slow == {"mun-slow-generator"}
 
 
-def test_forms_without_l_ia_and_switches_of_l_ia():
-    def loss(name):
-        return METHODS[name].create_loss(8, batch_size=2, iterations=3)
+def test_forms_that_help_in_tables_2_and_3():
+    def loss(name, **options):
+        return METHODS[name].with_auxiliary(**options).create_loss(8, batch_size=2, iterations=3)
 
-    forms = {
-        "b+aux+idc+ma-prototypes-unbiased": (True, True),
-        "b+aux+idc+ma-prototypes-unbiased-direct": (True, False),
-        "b+aux+idc+ma-unbiased-without-w": (False, True),
-        "b+aux+idc+ma-unbiased-direct": (False, False),
-    }
-    for name, (prototypes, bridge) in forms.items():
-        form = loss(name).modality_alignment
-        assert (len(form.projections) > 0, form.bridge) == (prototypes, bridge), name
-        assert (loss(name).theta, loss(name).sigma, form.projection, form.mmd.unbiased) == (0, 0.25, "none", True), name
+    forms = {"": (True, True), "-without-prototypes": (False, True), "-without-bridge": (True, False)}
+    for name, (prototypes, bridge) in {**forms, "-without-both": (False, False)}.items():
+        form = loss(f"mun-unbiased-normalized{name}", start=None)
+        alignment = form.modality_alignment
+        assert (len(alignment.projections) > 0, alignment.bridge) == (prototypes, bridge), name
+        assert (form.theta, form.sigma, alignment.projection, alignment.mmd.unbiased) == (0.5, 0.25, "none", True), name
+        assert form.identity_alignment.normalize, name
     for maker in ("x", "mixed", "syncretic", "middle"):
-        name = f"b+{maker}+idc+ma-prototypes-unbiased"
-        assert (loss(name).theta, loss(name).sigma) == (0, 0.25)
-        same, other = (
-            METHODS[method].network(3, "test_resnet", image_size=(64, 32)).maker
-            for method in (name, f"mun-with-{maker}")
-        )
+        names = f"mun-unbiased-normalized-with-{maker}", f"mun-with-{maker}"
+        same, other = (METHODS[name].network(3, "test_resnet", image_size=(64, 32)).maker for name in names)
         assert type(same) is type(other)
-    mean, normalized = (loss(f"mun-unbiased-{form}").identity_alignment for form in ("mean", "normalized"))
-    assert (mean.reduction, mean.normalize, normalized.reduction, normalized.normalize) == ("mean", False, "sum", True)
+        assert [loss(name, start=None).identity_alignment.normalize for name in names] == [True, False]
+    assert loss("mun-unbiased-mean", start=None).identity_alignment.reduction == "mean"
+    aligned = loss("agw", start="inputs", alignment=0.25, identity_alignment=0.5)
+    assert (aligned.theta, aligned.identity_alignment.normalize) == (0.5, True)
