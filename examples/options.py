@@ -40,7 +40,7 @@ def parse_arguments(description, arguments=None):
     add("--test-share", type=at_least(0, float), help="of your people to test on (a table's splits, or 0.5)")
     add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
-    add("--method", choices=METHODS, default="mun", help="what to train: a line of methods.py (%(default)s)")
+    add("--method", choices=METHODS, metavar="NAME", default="mun", help="a row of docs/methods.md (%(default)s)")
     add_auxiliary(parser)
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
