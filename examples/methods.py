@@ -291,6 +291,7 @@ METHODS = {
     "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
     "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
     "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
+    "mun-one-classifier-without-alignments": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0)),
     "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
     "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
     "mun-one-classifier-unbiased-normalized": ThirdModality(mun(shared_classifier=True), helpful_loss()),

@@ -89,7 +89,7 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     claims = evidence.claims([run, plain])
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims
     assert "| AGW + Aux + L_idc | `agw --auxiliary inputs` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
-    aligned = {**run, "method": "agw --auxiliary inputs --alignment 0.25"}
+    aligned = {**run, "method": "agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5"}
     assert "| AGW | 3 | 48.00 | 50.00 | +2.00 |" in evidence.summary([aligned, plain])
 
     mean = {"rank-1": 0.25, "mAP": 0.125}
