@@ -25,7 +25,7 @@ RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-he
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
-HELPFUL = "mun-unbiased-normalized"  # L_ia of unit length, and L_ma without W, unbiased, 0.25
+FULL = "mun-unbiased-normalized"  # L_ia of unit length, and L_ma without W, unbiased, 0.25
 
 
 def methods_of(table):
@@ -48,7 +48,7 @@ FORMS = {  # of L_ma, with ImageNet weights
     "without W, unbiased, σ = 0.25": "mun-unbiased",
     "the same, without L_ia": "b+aux+idc+ma-prototypes-unbiased",
     "the same, L_ia as a mean over the people": "mun-unbiased-mean",
-    "the same, L_ia of unit length": HELPFUL,
+    "the same, L_ia of unit length": FULL,
 }
 FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
     "one classifier": "b-one-classifier",
@@ -58,11 +58,17 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
     "+ Aux + L_idc + L_ia of unit length + L_ma": "mun-one-classifier-unbiased-normalized",
     "+ L_ma of visible and infrared": "mun-one-classifier-direct",
 }
-TABLE_5 = {"B": "b", "+ Aux + L_idc + L_ia": "b+aux+idc+ia", "+ L_ma, unbiased, without W": "mun-unbiased"}
+TABLE_5 = {
+    "B": "b",
+    "+ Aux + L_idc + L_ia": "b+aux+idc+ia",
+    "+ L_ma, unbiased, without W": "mun-unbiased",
+    "the same, L_ia of unit length": FULL,
+}
 CLASSIFIERS = {
     "B": "b",
     "B + Aux + L_idc + L_ia": "b+aux+idc+ia",
     "the same + L_ma, unbiased, without W": "mun-unbiased",
+    "the same, L_ia of unit length": FULL,
     "one classifier for both": "b-one-classifier",
 }
 
@@ -236,8 +242,8 @@ TABLES = {
     "gap": gap,
     "table-1": partial(paired, rows=methods_of("1"), over="b"),
     "table-1-helpful": partial(paired, rows=methods_of("1-helpful"), over="b"),
-    "table-2": partial(paired, rows=methods_of("2-helpful"), over=HELPFUL),
-    "table-3": partial(paired, rows=methods_of("3-helpful"), over=HELPFUL),
+    "table-2": partial(paired, rows=methods_of("2-helpful"), over=FULL),
+    "table-3": partial(paired, rows=methods_of("3-helpful"), over=FULL),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),

@@ -1,4 +1,4 @@
-"""MUN's auxiliary modality, L_idc and L_ma inside a baseline that knows nothing else of vireid.
+"""MUN's auxiliary modality, L_idc, L_ia and L_ma inside a baseline that knows nothing else of vireid.
 
 The baseline has the shape of the field's scripts: one network with a flag for the modality, the features of both
 modalities concatenated, cross entropy and a triplet loss. The lines that vireid adds or changes end with `# vireid`;
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from vireid import AuxiliaryGenerator, ModalityAlignmentLoss  # vireid
+from vireid import AuxiliaryGenerator, IdentityAlignmentLoss, ModalityAlignmentLoss  # vireid
 from vireid.models import AuxiliaryBatchNorm  # vireid
 
 
@@ -63,6 +63,7 @@ def main():
 
     torch.manual_seed(0)
     network = Network(identities=4, auxiliary=args.vireid)
+    identity_alignment = IdentityAlignmentLoss(normalize=True)  # vireid
     form = {"projection": "none", "unbiased": True}  # vireid
     modality_alignment = ModalityAlignmentLoss(512, batch_size=16, iterations=args.steps, **form)  # vireid
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -77,6 +78,7 @@ def main():
         both = labels.repeat(2)
         loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
         if args.vireid:  # vireid
+            loss = loss + 0.5 * identity_alignment(v, r, a, labels)  # vireid
             loss = loss + 0.25 * modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()
         loss.backward()

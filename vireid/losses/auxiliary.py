@@ -17,8 +17,9 @@ class AuxiliaryModalityLoss(nn.Module):
 
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
     such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
-    From pretrained weights take L_ma rather than L_ia, without its projections W, which have d² weights for each
-    modality: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
+    From pretrained weights take L_ia of unit length, ``identity_alignment_weight=0.5`` with
+    ``identity_alignment=IdentityAlignmentLoss(normalize=True)``, and L_ma without its projections W,
+    ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
     (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
@@ -30,7 +31,7 @@ class AuxiliaryModalityLoss(nn.Module):
         identity_alignment_weight: θ, at least 0; 0.5 in MUN.
         modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN, 0.25 is better for the unbiased one.
         identity_consistency: Replacement for the default L_idc.
-        identity_alignment: Replacement for the default L_ia.
+        identity_alignment: Replacement for the default L_ia, of raw embeddings.
         modality_alignment: L_ma, such as :class:`ModalityAlignmentLoss`; None leaves it out.
 
     Shape:
