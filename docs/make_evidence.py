@@ -56,6 +56,7 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
     "+ Aux + L_idc + L_ma": "mun-one-classifier-without-ia",
     "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
     "+ Aux + L_idc + L_ia of unit length + L_ma": "mun-one-classifier-unbiased-normalized",
+    "the same, the visible map in place of Aux": "mun-one-classifier-unbiased-normalized-with-visible",
     "+ L_ma of visible and infrared": "mun-one-classifier-direct",
 }
 TABLE_5 = {

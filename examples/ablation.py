@@ -55,6 +55,7 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "MUN": ("mun-unbiased-normalized", {}),
     },
     "2-helpful": {
+        "visible images": ("mun-unbiased-normalized-with-visible", {}),  # a control, which the paper lacks
         "X-modality": ("mun-unbiased-normalized-with-x", {}),
         "mixed modality": ("mun-unbiased-normalized-with-mixed", {}),
         "syncretic modality": ("mun-unbiased-normalized-with-syncretic", {}),

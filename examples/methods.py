@@ -97,10 +97,21 @@ def mun(*, start=None, stages=1, non_local=False, **options):
     def create(num_identities, backbone, *, pretrained=False, image_size):
         cut = {"modality_specific_stages": stages, "non_local": non_local}
         backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **cut)
-        generator = start or ("inputs" if pretrained else "random")
+        generator = start() if callable(start) else start or ("inputs" if pretrained else "random")
         return vireid.MUN(num_identities, backbone, generator=generator, **options)
 
     return create
+
+
+def visible_map():
+    """Make a generator that returns the visible map: a control without a modality of its own."""
+    from torch import nn  # noqa: PLC0415  (--help needs none)
+
+    class VisibleMap(nn.Module):
+        def forward(self, visible, _infrared):
+            return visible
+
+    return VisibleMap()
 
 
 def intermediate(maker):
@@ -285,6 +296,7 @@ METHODS = {
     "mun-unbiased-normalized-with-mixed": ThirdModality(intermediate("mixed"), helpful_loss()),
     "mun-unbiased-normalized-with-syncretic": ThirdModality(intermediate("syncretic"), helpful_loss()),
     "mun-unbiased-normalized-with-middle": ThirdModality(intermediate("middle"), helpful_loss()),
+    "mun-unbiased-normalized-with-visible": ThirdModality(mun(start=visible_map), helpful_loss()),
     "mun-unbiased-normalized-without-both": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
     "mun-unbiased-normalized-without-prototypes": ThirdModality(mun(), helpful_loss(prototypes=False)),
     "mun-unbiased-normalized-without-bridge": ThirdModality(mun(), helpful_loss(bridge=False)),
@@ -295,6 +307,9 @@ METHODS = {
     "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
     "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
     "mun-one-classifier-unbiased-normalized": ThirdModality(mun(shared_classifier=True), helpful_loss()),
+    "mun-one-classifier-unbiased-normalized-with-visible": ThirdModality(
+        mun(shared_classifier=True, start=visible_map), helpful_loss()
+    ),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
         mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
     ),
