@@ -303,18 +303,20 @@ def alikeness(state):
     from vireid.models import load_training_state  # noqa: PLC0415
 
     weights = load_training_state(state)["plain"]
-    both = (weights[f"model.{modality}_classifier.weight"] for modality in ("visible", "infrared"))
+    names = (f"{modality}_classifier.weight" for modality in ("visible", "infrared"))
+    both = (next(value for name, value in weights.items() if name.endswith(ending)) for ending in names)
     return round(cosine_similarity(*both).mean().item(), 3)
 
 
 def read_folder(folder):
     """Read the finished runs of ablation.py."""
+    trunk = "whole" if Path(folder).name == "whole" else "short"  # by a clone whose lite0.py names no last_module
     for path in sorted(Path(folder).glob("*/*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
         options, results = metrics["arguments"], metrics["results"]
         yield {
             "data": "report" if options["data"] == REPORT else "selection",
-            "trunk": "short" if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
+            "trunk": trunk if options["backbone"] == "lite0" else f"{options['backbone']} from scratch",
             "method": name_of(options),
             "settings": "",
             "seed": int(options["seed"]),
