@@ -41,7 +41,7 @@ COURSES = {  # of training: a baseline, the same with the module, the length, an
     "AGW": ("agw", "agw --auxiliary inputs", 1500, "train.py"),
     "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25", 1500, "train.py"),
 }
-FORMS = {  # of L_ma, with ImageNet weights
+FORMS = {  # of L_ma and L_ia, with ImageNet weights
     "without L_ma": "b+aux+idc+ia",
     "the paper's: W trained, σ = 0.008": "mun",
     "without W, σ = 0.008": "mun-without-w",
@@ -103,7 +103,7 @@ def gains(results, reference, key):
 
 
 def summary(runs):
-    """The baselines without and with the module and L_ma."""
+    """The baselines without and with the module and its losses."""
     lines = []
     for (title, plain), *_, (_, module) in BASELINES:
         without, together = (select(runs, "report", method, iterations=750) for method in (plain, module))

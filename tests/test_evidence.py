@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
@@ -85,6 +86,14 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     assert run["classifiers"] == 0.5
     assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)
     assert run["results"]["750"] == {"rank-1": 50.0, "mAP": 25.0}
+    save_training_state(
+        folder / "last.pt", {"plain": {name.replace("model.", "model.mun."): row for name, row in weights.items()}}
+    )
+    (of_table_2,) = evidence.read_folder(tmp_path)
+    assert of_table_2 == run  # the network of an intermediate modality holds MUN
+    whole = tmp_path / "other" / "whole"
+    shutil.copytree(tmp_path / "b", whole / "b")
+    assert [run["trunk"], *(other["trunk"] for other in evidence.read_folder(whole))] == ["short", "whole"]
     plain = {**run, "method": "agw", "results": {"750": {"rank-1": 48.0, "mAP": 24.0}}}
     claims = evidence.claims([run, plain])
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims

@@ -919,11 +919,11 @@ def test_corrupted_images(trained, small, tmp_path):
     assert not (tmp_path / "runs/mixed/corruption.png").exists()
     name_networks = module("corruption").name_networks
     both = []
-    for added in ({"auxiliary": "None"}, {"auxiliary": "inputs", "alignment": "0.25"}):
+    for added in ({"auxiliary": "None"}, {"auxiliary": "inputs", "alignment": "0.25", "identity_alignment": "0.5"}):
         both.append(tmp_path / str(len(both)) / "last.pt")
         both[-1].parent.mkdir()
         (both[-1].parent / "run.json").write_text(json.dumps({"settings": {"method": "agw"} | added}))
-    assert name_networks(both, None) == ["agw", "agw --auxiliary inputs --alignment 0.25"]
+    assert name_networks(both, None) == ["agw", "agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5"]
     assert name_networks([network, network.parent / "last.pt"], None) == [str(network), str(network.parent / "last.pt")]
     assert name_networks([network], ["MUN"]) == ["MUN"]
     with pytest.raises(ValueError, match=r"names must be 2 different names, one for each network, got \['a', 'a'\]"):

@@ -123,9 +123,10 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
         True,
     )
     assert loss(METHODS["agw"].with_auxiliary("inputs")).modality_alignment is None
-    asked = ["--method", "agw", "--auxiliary", "inputs", "--alignment", "0.5"]
+    asked = ["--method", "agw", "--auxiliary", "inputs", "--alignment", "0.5", "--identity-alignment", "0.3"]
     options = example("options")
-    assert loss(options.choose_method(options.parse_arguments("", asked))).sigma == 0.5
+    chosen = loss(options.choose_method(options.parse_arguments("", asked)))
+    assert (chosen.sigma, chosen.theta) == (0.5, 0.3)
     late = loss(METHODS["mun-late-alignment"].with_phases(2))
     thetas = []
     for epoch in (0, 2):
@@ -152,6 +153,10 @@ def test_forms_that_help_in_tables_2_and_3():
         same, other = (METHODS[name].network(3, "test_resnet", image_size=(64, 32)).maker for name in names)
         assert type(same) is type(other)
         assert [loss(name, start=None).identity_alignment.normalize for name in names] == [True, False]
+    for name in ("mun-unbiased-normalized", "mun-one-classifier-unbiased-normalized"):
+        network = METHODS[f"{name}-with-visible"].network(3, "test_resnet", image_size=(64, 32))
+        visible, infrared = torch.rand(2, 1, 8, 4, 2)
+        assert network.generator(visible, infrared) is visible
     assert loss("mun-unbiased-mean", start=None).identity_alignment.reduction == "mean"
     aligned = loss("agw", start="inputs", alignment=0.25, identity_alignment=0.5)
     assert (aligned.theta, aligned.identity_alignment.normalize) == (0.5, True)
