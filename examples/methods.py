@@ -63,9 +63,13 @@ class Method(NamedTuple):
         )
 
     def with_auxiliary(self, start, alignment=0, identity_alignment=0):
-        """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is."""
+        """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is.
+
+        The start "visible" is a control: the visible map itself in place of the generator's.
+        """
         if start is None:
             return self
+        generator = visible_map() if start == "visible" else start
 
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
@@ -76,7 +80,7 @@ class Method(NamedTuple):
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
 
-        return self._replace(network=partial(self.network, generator=start), loss=create, needs_sizes=True)
+        return self._replace(network=partial(self.network, generator=generator), loss=create, needs_sizes=True)
 
 
 def name_of(settings):

@@ -92,8 +92,8 @@ def parse_arguments(description, arguments=None):
 
 def add_auxiliary(parser):
     """Add the options of MUN's modality and losses on top of another method."""
-    starts = {"nargs": "?", "choices": ("random", "inputs"), "const": "random"}
-    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random)"
+    starts = {"nargs": "?", "choices": ("random", "inputs", "visible"), "const": "random"}
+    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random); visible is a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 0.5 (no L_ia)"
     parser.add_argument("--auxiliary", **starts, help=started)

@@ -37,7 +37,9 @@ def test_reads_what_pillow_reads(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "gray.bmp").numpy(), np.stack([pixels[:, :, 0]] * 3))
 
 
-@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK", "turned", "exif", "png", "gray png"])
+@pytest.mark.parametrize(
+    "kind", ["RGB", "L", "CMYK", "turned", "exif", "comment", "comment, turned", "padded", "png", "gray png"]
+)
 def test_simplejpeg_reads_what_pillow_reads(tmp_path, kind, monkeypatch):
     simplejpeg = pytest.importorskip("simplejpeg")
     decode, decoded = simplejpeg.decode_jpeg, []
@@ -45,13 +47,16 @@ def test_simplejpeg_reads_what_pillow_reads(tmp_path, kind, monkeypatch):
     path = tmp_path / ("0.png" if "png" in kind else "0.jpg")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (13, 22, 3), np.uint8))
     exif = Image.Exif()
-    exif[0x0112 if kind == "turned" else 0x010F] = 6 if kind == "turned" else "a camera"
-    options = {"exif": exif} if kind in {"turned", "exif"} else {}
+    exif[0x0112 if "turned" in kind else 0x010F] = 6 if "turned" in kind else "a camera"
+    options = {"exif": exif} if "turned" in kind or kind == "exif" else {}
     image.convert({"L": "L", "CMYK": "CMYK", "gray png": "L"}.get(kind, "RGB")).save(path, **options)
+    if kind.startswith(("comment", "padded")):  # a comment that holds what starts the pixels, or a fill byte
+        start, rest = path.read_bytes()[:2], path.read_bytes()[2:]
+        path.write_bytes(start + (b"\xff" if kind == "padded" else b"\xff\xfe\x00\x06\xff\xda\xff\xda") + rest)
     read = read_image(path, decoder="simplejpeg")
     assert torch.equal(read, read_image(path))
-    assert read.shape == ((3, 22, 13) if kind == "turned" else (3, 13, 22))
-    assert decoded == (["RGBA"] if kind in {"RGB", "L"} else [])
+    assert read.shape == ((3, 22, 13) if "turned" in kind else (3, 13, 22))
+    assert decoded == (["RGBA"] if kind in {"RGB", "L", "comment"} else [])
     transform = create_test_transform((8, 6))
     assert torch.equal(transform(read), transform(read_image(path)))
     records = [Record(path, 1, 3 * (modality == "infrared"), modality) for modality in ("visible", "infrared")]

@@ -58,6 +58,23 @@ def test_generator_is_its_three_learners():
     assert not torch.allclose(generator(visible_map, infrared_map), swapped)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_the_fast_layout_changes_no_number_and_is_given_back(layout):
+    generator = randomised(AuxiliaryGenerator(4, pooling_ratios=(2, 3)))
+    maps = [values.contiguous(memory_format=layout).requires_grad_() for values in pair(2, 4, 6, 5)]
+    expected = generator.cross_learner(generator.visible_learner(maps[0]), generator.infrared_learner(maps[1]))
+    seen = []
+    generator.infrared_learner.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    actual = generator(*maps)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert actual.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=0)
+    inputs = [*maps, *generator.parameters()]
+    gradients = (torch.autograd.grad(output.sin().sum(), inputs) for output in (actual, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_size_and_cost_of_the_paper():
     generator = AuxiliaryGenerator(256)
     assert sum(parameter.numel() for parameter in generator.parameters()) == 14_730_240

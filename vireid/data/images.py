@@ -267,7 +267,8 @@ def read_image(
         value_range: Values that become 0 and 255, such as ``(0, 65535)``, or the 27315 and 32315 of 0 °C and 50 °C in
             hundredths of a kelvin; by default the least and the greatest value of the image.
         decoder: Library that decodes JPEG files: ``"pillow"``, or ``"simplejpeg"``, which is faster and gives the same
-            values with the same version of libjpeg-turbo. It leaves other files, and those with EXIF data, to Pillow.
+            values with the same version of libjpeg-turbo. It leaves other files, and those with EXIF or XMP data, to
+            Pillow.
 
     Shape:
         -> 3 h w, uint8: a view of pixels of four bytes each, the layout in which the transforms are fastest.
@@ -367,13 +368,20 @@ def _decode_jpeg(path: str | os.PathLike[str]) -> Tensor | None:
     """Decode a JPEG file to uint8, 3 h w; None stands for what Pillow is to read or refuse."""
     simplejpeg = import_extra("simplejpeg", "jpeg")
     with contextlib.suppress(OSError, ValueError):
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:  # one read of the whole
             data = file.read()
-        header = data[: data.rfind(b"\xff\xda")]  # all before the last scan
-        turned = b"Exif" in header or b"tiff:Orientation" in header  # perhaps
-        if data[:2] == b"\xff\xd8" and not turned and simplejpeg.decode_jpeg_header(data)[2] in {"YCbCr", "Gray"}:
+        upright = data[:2] == b"\xff\xd8" and not _may_be_turned(data)
+        if upright and simplejpeg.decode_jpeg_header(data)[2] in {"YCbCr", "Gray"}:
             return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGBA")).permute(2, 0, 1)[:3]  # faster than RGB
     return None
+
+
+def _may_be_turned(jpeg: bytes) -> bool:
+    """Tell whether a segment before the pixels may hold an orientation, EXIF or XMP data, or cannot be told."""
+    start = 2
+    while (marker := jpeg[start : start + 2]) not in {b"\xff\xe1", b"\xff\xda"} and marker[:1] == b"\xff":
+        start += 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big")
+    return marker != b"\xff\xda"  # the first scan
 
 
 def _to_bytes(values: NDArray[np.float64], limits: tuple[float, float] | None) -> NDArray[np.uint8]:

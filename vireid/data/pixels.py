@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 def image_of(words: Tensor) -> Tensor:
@@ -19,14 +20,25 @@ def image_of(words: Tensor) -> Tensor:
     return words.unsqueeze(-1).view(torch.uint8).permute(2, 0, 1)[:3]
 
 
-def bytes_of(words: Tensor) -> Tensor:
-    """View pixels of four bytes, int32 h w, as a batch of one image with all four, uint8 1 4 h w in channels_last."""
-    height, width, row = *words.shape, 4 * words.stride(0)
-    return words.unsqueeze(-1).view(torch.uint8).as_strided((1, 4, height, width), (height * row, 1, row, 4))
-
-
 def words_of(image: Tensor) -> Tensor | None:
     """View an image as its pixels, int32 h w, if they take four bytes each; None stands for any other layout."""
+    row = _row_of(image)
+    return None if row is None else image.as_strided((*image.shape[1:], 4), (row, 4, 1)).view(torch.int32).squeeze(-1)
+
+
+def resize_words(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor | None:
+    """Resize an image, antialiased, to its pixels, int32 h w, if they take four bytes each; else return None."""
+    row = _row_of(image)
+    if row is None:
+        return None
+    height, width = image.shape[1:]
+    batch = image.as_strided((1, 4, height, width), (height * row, 1, row, 4))  # channels_last
+    resized = interpolate(batch, size, mode=interpolation, antialias=True)
+    return resized.permute(0, 2, 3, 1).view(torch.int32)[0, ..., 0]
+
+
+def _row_of(image: Tensor) -> int | None:
+    """Return the bytes from one row to the next, if every pixel takes four bytes."""
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         return None
     channel, row, column = image.stride()
@@ -34,9 +46,7 @@ def words_of(image: Tensor) -> Tensor | None:
         return None
     height, width, offset = *image.shape[1:], image.storage_offset()
     end = offset + row * (height - 1) + 4 * width  # past the last byte of the last pixel, which is not of the image
-    if row % 4 or offset % 4 or end > image.untyped_storage().nbytes():
-        return None
-    return image.as_strided((height, width, 4), (row, 4, 1)).view(torch.int32).squeeze(-1)
+    return None if row % 4 or offset % 4 or end > image.untyped_storage().nbytes() else row
 
 
 def split_pixels(image: Tensor) -> Tensor:

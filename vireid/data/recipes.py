@@ -22,7 +22,7 @@ from vireid.data.mixing import (
     SelfPatchMix,
     SoftErasing,
 )
-from vireid.data.pixels import bytes_of, from_pillow, image_of, split_pixels, to_pillow, words_of
+from vireid.data.pixels import from_pillow, image_of, resize_words, split_pixels, to_pillow, words_of
 from vireid.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -161,9 +161,7 @@ class _Steps(nn.Sequential):
         steps = [*self]
         match steps:
             case [_Resize() as resized, RandomPadCrop() as shift, RandomFlip() as flip, step, *others]:
-                words = words_of(images)
-                if words is not None and words.shape != resized.size:
-                    words = resized.of_words(words)
+                words = resized.to_words(images)
                 if words is None:
                     images, steps = resized(images), steps[1:]
                     words = words_of(images)
@@ -194,23 +192,24 @@ class _Resize(nn.Module):
         return f"size={self.size}, interpolation={self.interpolation!r}"
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(images)
-        check_bytes(images)
+        words = self.to_words(images)
+        if words is not None:
+            return image_of(words)
         resized = images if images.shape[-2:] == self.size else self._resize(images)
         kept = resized.is_contiguous() or resized.device.type != "cpu" or words_of(resized) is not None
         return resized if kept else split_pixels(resized)
 
-    def of_words(self, words: Tensor) -> Tensor | None:
-        """Resize the pixels of :func:`words_of`; None stands for a filter that PyTorch does not have."""
-        if self.interpolation == "lanczos" and not TORCH_HAS_LANCZOS:
-            return None
-        batch = interpolate(bytes_of(words), self.size, mode=self.interpolation, antialias=True)
-        return batch.permute(0, 2, 3, 1).view(torch.int32)[0, ..., 0]
+    def to_words(self, images: Tensor) -> Tensor | None:
+        """Resize to pixels, int32 h w, if they take four bytes each and PyTorch has the filter; else return None."""
+        check_images(images)
+        check_bytes(images)
+        if images.shape[-2:] == self.size:
+            return words_of(images)
+        has_filter = self.interpolation != "lanczos" or TORCH_HAS_LANCZOS
+        return resize_words(images, self.size, self.interpolation) if has_filter else None
 
     def _resize(self, images: Tensor) -> Tensor:
-        words, device = words_of(images), images.device
-        if words is not None and (resized := self.of_words(words)) is not None:
-            return image_of(resized)
+        device = images.device
         if self.interpolation == "lanczos" and not (TORCH_HAS_LANCZOS and device.type == "cpu"):
             rule, remedy = "be one image, 3 h w, for lanczos", "Other interpolations take batches."
             require(images.ndim == 3, "images", rule, tuple(images.shape), remedy)

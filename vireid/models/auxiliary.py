@@ -247,10 +247,12 @@ class AuxiliaryGenerator(nn.Module):
         _check_pair(visible_map, infrared_map, self.cross_learner.channels, self.cross_learner.scale.weight)
         if visible_identities is not None or infrared_identities is not None:
             _check_same_identities(visible_identities, infrared_identities, visible_map)
-        auxiliary_map: Tensor = self.cross_learner(
-            self.visible_learner(visible_map), self.infrared_learner(infrared_map)
-        )
-        return auxiliary_map
+        visible, infrared = visible_map, infrared_map
+        if visible.device.type == "cpu":  # its gradients of depth-wise weights take a third of the time in this layout
+            visible, infrared = (each.contiguous(memory_format=torch.channels_last) for each in (visible, infrared))
+        auxiliary_map: Tensor = self.cross_learner(self.visible_learner(visible), self.infrared_learner(infrared))
+        is_last = visible_map.is_contiguous(memory_format=torch.channels_last)
+        return auxiliary_map if is_last else auxiliary_map.contiguous()
 
 
 def pair_by_identity(identities: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
