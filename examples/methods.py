@@ -65,11 +65,11 @@ class Method(NamedTuple):
     def with_auxiliary(self, start, alignment=0, identity_alignment=0):
         """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is.
 
-        The start "visible" is a control: the visible map itself in place of the generator's.
+        A name of CONTROLS is put in the generator's place.
         """
         if start is None:
             return self
-        generator = visible_map() if start == "visible" else start
+        generator = control(start) if start in CONTROLS else start
 
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
@@ -101,21 +101,28 @@ def mun(*, start=None, stages=1, non_local=False, **options):
     def create(num_identities, backbone, *, pretrained=False, image_size):
         cut = {"modality_specific_stages": stages, "non_local": non_local}
         backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **cut)
-        generator = start() if callable(start) else start or ("inputs" if pretrained else "random")
+        generator = control(start) if start in CONTROLS else start or ("inputs" if pretrained else "random")
         return vireid.MUN(num_identities, backbone, generator=generator, **options)
 
     return create
 
 
-def visible_map():
-    """Make a generator that returns the visible map: a control without a modality of its own."""
+CONTROLS = {
+    "visible": lambda visible, infrared: visible,
+    "infrared": lambda visible, infrared: infrared,
+    "mean": lambda visible, infrared: (visible + infrared) / 2,
+}
+
+
+def control(name):
+    """Make what stands in the generator's place and learns nothing: a map of the pair, or the mean of both."""
     from torch import nn  # noqa: PLC0415  (--help needs none)
 
-    class VisibleMap(nn.Module):
-        def forward(self, visible, _infrared):
-            return visible
+    class Control(nn.Module):
+        def forward(self, visible, infrared):
+            return CONTROLS[name](visible, infrared)
 
-    return VisibleMap()
+    return Control()
 
 
 def intermediate(maker):
@@ -300,7 +307,7 @@ METHODS = {
     "mun-unbiased-normalized-with-mixed": ThirdModality(intermediate("mixed"), helpful_loss()),
     "mun-unbiased-normalized-with-syncretic": ThirdModality(intermediate("syncretic"), helpful_loss()),
     "mun-unbiased-normalized-with-middle": ThirdModality(intermediate("middle"), helpful_loss()),
-    "mun-unbiased-normalized-with-visible": ThirdModality(mun(start=visible_map), helpful_loss()),
+    "mun-unbiased-normalized-with-visible": ThirdModality(mun(start="visible"), helpful_loss()),
     "mun-unbiased-normalized-without-both": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
     "mun-unbiased-normalized-without-prototypes": ThirdModality(mun(), helpful_loss(prototypes=False)),
     "mun-unbiased-normalized-without-bridge": ThirdModality(mun(), helpful_loss(bridge=False)),
@@ -312,7 +319,7 @@ METHODS = {
     "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
     "mun-one-classifier-unbiased-normalized": ThirdModality(mun(shared_classifier=True), helpful_loss()),
     "mun-one-classifier-unbiased-normalized-with-visible": ThirdModality(
-        mun(shared_classifier=True, start=visible_map), helpful_loss()
+        mun(shared_classifier=True, start="visible"), helpful_loss()
     ),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
         mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)

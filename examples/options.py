@@ -8,10 +8,11 @@ import ctypes
 import math
 import re
 import sys
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from methods import METHODS, RECIPES
+from methods import CONTROLS, METHODS, RECIPES
 from sources import OWN, OWN_OPTIONS, add_own_data, require_own_data
 
 import vireid
@@ -40,7 +41,7 @@ def parse_arguments(description, arguments=None):
     add("--test-share", type=at_least(0, float), help="of your people to test on (a table's splits, or 0.5)")
     add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
-    add("--method", choices=METHODS, metavar="NAME", default="mun", help="a row of docs/methods.md (%(default)s)")
+    add("--method", type=known_method, metavar="NAME", default="mun", help="a row of docs/methods.md (%(default)s)")
     add_auxiliary(parser)
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
@@ -92,8 +93,8 @@ def parse_arguments(description, arguments=None):
 
 def add_auxiliary(parser):
     """Add the options of MUN's modality and losses on top of another method."""
-    starts = {"nargs": "?", "choices": ("random", "inputs", "visible"), "const": "random"}
-    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random); visible is a control"
+    starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": "random"}
+    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 0.5 (no L_ia)"
     parser.add_argument("--auxiliary", **starts, help=started)
@@ -128,6 +129,14 @@ def require_phases(parser, args):
         args.second_phase = args.epochs // 4 if args.second_phase is None else args.second_phase
     elif args.second_phase is not None:
         parser.error(f"--second-phase must be left out for {args.method}, which has one phase.")
+
+
+def known_method(name):
+    """Return the name of a method; an unknown one is answered with those that resemble it."""
+    if name not in METHODS:
+        close = " or ".join(get_close_matches(name, METHODS)) or "mun"
+        raise argparse.ArgumentTypeError(f"must be a row of docs/methods.md, such as {close}, got {name!r}")
+    return name
 
 
 def at_least(least, number=int):

@@ -528,6 +528,7 @@ def parsed(*arguments):
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
         (["--method", "agw", "--alignment", "0.25"], "--alignment must be left out without --auxiliary, got 0.25."),
+        (["--method", "agww"], "argument --method: must be a row of docs/methods.md, such as agw or agw+j, got 'agww'"),
         (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
         (["--dataset", "table"], "--root must be given for --dataset table."),

@@ -157,8 +157,9 @@ def test_forms_that_help_in_tables_2_and_3():
         network = METHODS[f"{name}-with-visible"].network(3, "test_resnet", image_size=(64, 32))
         visible, infrared = torch.rand(2, 1, 8, 4, 2)
         assert network.generator(visible, infrared) is visible
-    control = METHODS["agw"].with_auxiliary("visible").network(3, "test_resnet", image_size=(64, 32))
-    assert control.auxiliary_branch.generator(visible, infrared) is visible
+    for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
+        network = METHODS["agw"].with_auxiliary(name).network(3, "test_resnet", image_size=(64, 32))
+        assert torch.equal(network.auxiliary_branch.generator(visible, infrared), expected)
     assert loss("mun-unbiased-mean", start=None).identity_alignment.reduction == "mean"
     aligned = loss("agw", start="inputs", alignment=0.25, identity_alignment=0.5)
     assert (aligned.theta, aligned.identity_alignment.normalize) == (0.5, True)
