@@ -7,6 +7,7 @@ the machine and the share of the processor that other programs took meanwhile. W
 """
 
 import contextlib
+import ctypes
 import datetime
 import json
 import os
@@ -44,6 +45,14 @@ def peak():
     except OSError:  # not Linux: unknown
         return float("nan")
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**10
+
+
+def keep_memory():
+    """Tell glibc to keep freed memory, as the examples do."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for option, size in {-3: 2**31 - 1, -1: 2**31 - 1, -2: 2**28}.items():  # thresholds of mmap and trim, padding
+            mallopt(option, size)
 
 
 def parse(parser):

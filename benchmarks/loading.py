@@ -185,6 +185,7 @@ def main(args):
         way, root, repeats = args.grow
         go_through(way, root, int(repeats))
         return
+    _record.keep_memory()
     with tempfile.TemporaryDirectory() as folder, _record.measuring(args) as figures:
         size_of = {"train_identities": 8, "test_identities": 2, "images_per_camera": args.images}
         sizes = {(96, 48), *(size for size, _ in CASES.values())}

@@ -9,7 +9,6 @@ processor time suffers least from other programs.
 """
 
 import argparse
-import ctypes
 import statistics
 import time
 from functools import partial
@@ -38,8 +37,7 @@ def main():
     args = _record.parse(parser)
 
     if args.keep_memory:
-        for option, size in {-3: 2**31 - 1, -1: 2**31 - 1, -2: 2**28}.items():  # thresholds of mmap and trim, padding
-            ctypes.CDLL(None).mallopt(option, size)
+        _record.keep_memory()
     torch.manual_seed(0)
     statistics_of = "shared" if args.together else "own"
     model = MUN(4, args.backbone, image_size=tuple(args.size), auxiliary_statistics=statistics_of).to(args.device)
@@ -100,12 +98,13 @@ def main():
 
 def time_operators(model, images, repeats, rate):
     """Forward and backward of each operator alone, beside the time at the baseline's rate of operations."""
+    layout = torch.channels_last if images.device.type == "cpu" else torch.preserve_format  # the generator's own
     with torch.no_grad():
-        feature_map = model.embedder.backbone.first_stages(images, "visible")
+        feature_map = model.embedder.backbone.first_stages(images, "visible").to(memory_format=layout)
     learner, cross = model.generator.visible_learner, model.generator.cross_learner
     wide, halves = learner.expand(feature_map).detach(), feature_map.chunk(2, dim=1)
     both = torch.cat([feature_map, feature_map])
-    stacked = feature_map.repeat(1, cross.fuse[0].num_features // feature_map.shape[1], 1, 1)
+    stacked = feature_map.repeat(1, cross.fuse[0].num_features // feature_map.shape[1], 1, 1).to(memory_format=layout)
     operators = {  # how often, operator, input
         **{f"depth-wise: {m.kernel_size[0]}×{m.kernel_size[0]}": (2, m, halves[0]) for m in learner.depthwise},
         "depth-wise: 3×3, wide": (2, learner.spatial, wide),

@@ -25,6 +25,7 @@ RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-he
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
+STRONG = "--alignment 1 --identity-alignment 2"  # 2 L_ia of unit length, and L_ma without W, unbiased
 FULL = "mun-unbiased-normalized"  # L_ia of unit length, and L_ma without W, unbiased, 0.25
 
 
@@ -34,7 +35,7 @@ def methods_of(table):
 
 
 METHODS = [*methods_of("module").items()]
-BASELINES = [METHODS[i : i + 4] for i in range(0, len(METHODS), 4)]  # each with the module, L_ma, and L_ia as well
+BASELINES = [METHODS[i : i + ablation.FORMS] for i in range(0, len(METHODS), ablation.FORMS)]
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
@@ -57,7 +58,26 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
     "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
     "+ Aux + L_idc + L_ia of unit length + L_ma": "mun-one-classifier-unbiased-normalized",
     "the same, the visible map in place of Aux": "mun-one-classifier-unbiased-normalized-with-visible",
+    "+ Aux + L_idc + 2 L_ia of unit length + L_ma": f"b-one-classifier --auxiliary inputs {STRONG}",
+    "the same, the visible map": f"b-one-classifier --auxiliary visible {STRONG}",
     "+ L_ma of visible and infrared": "mun-one-classifier-direct",
+}
+STRENGTHS = {  # of B + Aux + L_idc
+    "+ ½ L_ia + ¼ L_ma": FULL,
+    "+ L_ia + ¼ L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 1",
+    "+ L_ia + ½ L_ma": "b --auxiliary inputs --alignment 0.5 --identity-alignment 1",
+    "+ L_ia + L_ma": "b --auxiliary inputs --alignment 1 --identity-alignment 1",
+    "+ 2 L_ia + ¼ L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 2",
+    "+ 2 L_ia + L_ma": f"b --auxiliary inputs {STRONG}",
+    "+ 4 L_ia + 2 L_ma": "b --auxiliary inputs --alignment 2 --identity-alignment 4",
+}
+CONTROLS = {  # in the generator's place
+    "generator, ½ L_ia + ¼ L_ma": FULL,
+    "infrared map, the same": "b --auxiliary infrared --alignment 0.25 --identity-alignment 0.5",
+    "visible map, the same": f"{FULL}-with-visible",
+    "generator, 2 L_ia + L_ma": f"b --auxiliary inputs {STRONG}",
+    "mean of both maps, as these": f"b --auxiliary mean {STRONG}",
+    "visible map, as these": f"b --auxiliary visible {STRONG}",
 }
 TABLE_5 = {
     "B": "b",
@@ -250,6 +270,8 @@ TABLES = {
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),
     "forms-one-report": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
+    "strengths": partial(paired, rows=STRENGTHS, over=FULL, data="selection", iterations=500),
+    "controls": partial(paired, rows=CONTROLS, over=FULL, data="selection", iterations=500),
     "attempts": attempts,
 }
 

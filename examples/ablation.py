@@ -23,6 +23,7 @@ from options import run_script
 
 from vireid.visualization import plot_bars
 
+FORMS = 5  # rows of a baseline in the table of the module
 TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
     "1": {
         "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
@@ -68,31 +69,42 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-unbiased-normalized-without-prototypes", {}),
         "+ both": ("mun-unbiased-normalized", {}),
     },
-    "module": {  # in fours: a baseline, with MUN's module, with the form of L_ma that helps, and with that of L_ia as well
+    "module": {  # by baseline: without MUN's module, with it, and with L_ma, L_ia as well, and both at four times the weight
         "B": ("b", {}),
         "B + Aux + L_idc": ("b+aux+idc", {}),
-        "B + Aux + L_idc + L_ma": ("b+aux+idc+ma-prototypes-unbiased", {}),
-        "B + Aux + L_idc + L_ia + L_ma": ("mun-unbiased-normalized", {}),
+        "B + Aux + L_idc + ¼ L_ma": ("b+aux+idc+ma-prototypes-unbiased", {}),
+        "B + Aux + L_idc + ½ L_ia + ¼ L_ma": ("mun-unbiased-normalized", {}),
+        "B + Aux + L_idc + 2 L_ia + L_ma": ("b --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
         "one classifier": ("b-one-classifier", {}),
         "one classifier + Aux + L_idc": ("mun-one-classifier-without-alignments", {}),
-        "one classifier + Aux + L_idc + L_ma": ("mun-one-classifier-without-ia", {}),
-        "one classifier + Aux + L_idc + L_ia + L_ma": ("mun-one-classifier-unbiased-normalized", {}),
+        "one classifier + Aux + L_idc + ¼ L_ma": ("mun-one-classifier-without-ia", {}),
+        "one classifier + Aux + L_idc + ½ L_ia + ¼ L_ma": ("mun-one-classifier-unbiased-normalized", {}),
+        "one classifier + Aux + L_idc + 2 L_ia + L_ma": (
+            "b-one-classifier --auxiliary inputs --alignment 1 --identity-alignment 2",
+            {},
+        ),
         "AGW": ("agw", {}),
         "AGW + Aux + L_idc": ("agw --auxiliary inputs", {}),
-        "AGW + Aux + L_idc + L_ma": ("agw --auxiliary inputs --alignment 0.25", {}),
-        "AGW + Aux + L_idc + L_ia + L_ma": ("agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5", {}),
+        "AGW + Aux + L_idc + ¼ L_ma": ("agw --auxiliary inputs --alignment 0.25", {}),
+        "AGW + Aux + L_idc + ½ L_ia + ¼ L_ma": ("agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5", {}),
+        "AGW + Aux + L_idc + 2 L_ia + L_ma": ("agw --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
         "AGW + J": ("agw+j", {}),
         "AGW + J + Aux + L_idc": ("agw+j --auxiliary inputs", {}),
-        "AGW + J + Aux + L_idc + L_ma": ("agw+j --auxiliary inputs --alignment 0.25", {}),
-        "AGW + J + Aux + L_idc + L_ia + L_ma": (
+        "AGW + J + Aux + L_idc + ¼ L_ma": ("agw+j --auxiliary inputs --alignment 0.25", {}),
+        "AGW + J + Aux + L_idc + ½ L_ia + ¼ L_ma": (
             "agw+j --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
             {},
         ),
+        "AGW + J + Aux + L_idc + 2 L_ia + L_ma": ("agw+j --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
         "MMD-ReID": ("mmd-reid", {}),
         "MMD-ReID + Aux + L_idc": ("mmd-reid --auxiliary inputs", {}),
-        "MMD-ReID + Aux + L_idc + L_ma": ("mmd-reid --auxiliary inputs --alignment 0.25", {}),
-        "MMD-ReID + Aux + L_idc + L_ia + L_ma": (
+        "MMD-ReID + Aux + L_idc + ¼ L_ma": ("mmd-reid --auxiliary inputs --alignment 0.25", {}),
+        "MMD-ReID + Aux + L_idc + ½ L_ia + ¼ L_ma": (
             "mmd-reid --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
+            {},
+        ),
+        "MMD-ReID + Aux + L_idc + 2 L_ia + L_ma": (
+            "mmd-reid --auxiliary inputs --alignment 1 --identity-alignment 2",
             {},
         ),
     },
@@ -190,7 +202,7 @@ def format_table(name, rows, dataset, seeds):
     lines, baseline = [head, ["---"] * len(head)], None
     for i, (title, (method, targets)) in enumerate(TABLES[name].items()):
         cells = [f"`{method}`", *(spread(rows[title][key]) for key in keys)]
-        if i % 4 == 0:
+        if i % FORMS == 0:
             baseline = rows[title]
         elif paired:
             cells += [difference(rows[title][key], baseline[key]) for key in keys]

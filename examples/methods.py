@@ -86,7 +86,9 @@ class Method(NamedTuple):
 def name_of(settings):
     """Name what a run trained: its method, and the options that added to it."""
     added = {name: settings.get(name, "None") for name in ("auxiliary", "alignment", "identity_alignment")}
-    options = (f"--{name.replace('_', '-')} {value}" for name, value in added.items() if value != "None")
+    options = (
+        f"--{name.replace('_', '-')} {value.removesuffix('.0')}" for name, value in added.items() if value != "None"
+    )
     return " ".join([settings["method"], *options])
 
 

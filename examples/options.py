@@ -96,9 +96,9 @@ def add_auxiliary(parser):
     starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": "random"}
     started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
-    unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 0.5 (no L_ia)"
+    unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 2 (no L_ia)"
     parser.add_argument("--auxiliary", **starts, help=started)
-    parser.add_argument("--alignment", **weight, help="weight of L_ma with --auxiliary, such as 0.25 (no L_ma)")
+    parser.add_argument("--alignment", **weight, help="weight of L_ma with --auxiliary, such as 1 (no L_ma)")
     parser.add_argument("--identity-alignment", **weight, help=unit_length)
 
 

@@ -78,8 +78,8 @@ def main():
         both = labels.repeat(2)
         loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
         if args.vireid:  # vireid
-            loss = loss + 0.5 * identity_alignment(v, r, a, labels)  # vireid
-            loss = loss + 0.25 * modality_alignment(v, r, a, labels)  # vireid
+            loss = loss + 2 * identity_alignment(v, r, a, labels)  # vireid
+            loss = loss + modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -42,7 +42,7 @@ def test_every_run_says_what_it_is(evidence):
     for run in runs:
         assert keys <= set(run) <= keys | {"classifiers"}
         assert run["data"] in {"selection", "report", "report, corrupted"}
-        assert run["tool"] in {"runx.py", "train.py", "corruption.py"}
+        assert run["tool"] in {"runx.py", "train.py", "clone", "corruption.py"}
         for result in run["results"].values():
             assert all(0 < result[key] <= 100 for key in evidence.KEYS)
         assert not [part for part in run["command"] if part.startswith("/")]
@@ -98,7 +98,7 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     claims = evidence.claims([run, plain])
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims
     assert "| AGW + Aux + L_idc | `agw --auxiliary inputs` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
-    aligned = {**run, "method": "agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5"}
+    aligned = {**run, "method": "agw --auxiliary inputs --alignment 1 --identity-alignment 2"}
     assert "| AGW | 3 | 48.00 | 50.00 | +2.00 |" in evidence.summary([aligned, plain])
 
     mean = {"rank-1": 0.25, "mAP": 0.125}

@@ -17,9 +17,9 @@ class AuxiliaryModalityLoss(nn.Module):
 
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
     such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
-    From pretrained weights take L_ia of unit length, ``identity_alignment_weight=0.5`` with
+    From pretrained weights take L_ia of unit length, ``identity_alignment_weight=2`` with
     ``identity_alignment=IdentityAlignmentLoss(normalize=True)``, and L_ma without its projections W,
-    ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
+    ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)`` with weight 1.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
     (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
@@ -29,7 +29,7 @@ class AuxiliaryModalityLoss(nn.Module):
         loss: Loss of a method, called with the output and the identities.
         identity_consistency_weight: γ, at least 0; 0.25 in MUN.
         identity_alignment_weight: θ, at least 0; 0.5 in MUN.
-        modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN, 0.25 is better for the unbiased one.
+        modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN, 1 is better for the unbiased one.
         identity_consistency: Replacement for the default L_idc.
         identity_alignment: Replacement for the default L_ia, of raw embeddings.
         modality_alignment: L_ma, such as :class:`ModalityAlignmentLoss`; None leaves it out.
