@@ -40,6 +40,12 @@ COURSES = {  # of training: a baseline, the same with the module, the length, an
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
     "AGW": ("agw", "agw --auxiliary inputs", 1500, "train.py"),
+    "one classifier, 2 L_ia + L_ma": (
+        "b-one-classifier",
+        f"b-one-classifier --auxiliary inputs {STRONG}",
+        500,
+        "train.py",
+    ),
     "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25", 1500, "train.py"),
 }
 FORMS = {  # of L_ma and L_ia, with ImageNet weights
@@ -255,6 +261,7 @@ TABLES = {
     "claims": claims,
     "curve": partial(curve, name="two classifiers (B)"),
     "curve-one": partial(curve, name="one classifier"),
+    "curve-one-strong": partial(curve, name="one classifier, 2 L_ia + L_ma"),
     "curve-agw": partial(curve, name="AGW"),
     "curve-agw-aligned": partial(curve, name="AGW, L_ma"),
     "classifiers": classifiers,
@@ -272,6 +279,7 @@ TABLES = {
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
     "strengths": partial(paired, rows=STRENGTHS, over=FULL, data="selection", iterations=500),
     "controls": partial(paired, rows=CONTROLS, over=FULL, data="selection", iterations=500),
+    "controls-report": partial(paired, rows=dict([*CONTROLS.items()][3:]), over=f"b --auxiliary inputs {STRONG}"),
     "attempts": attempts,
 }
 
@@ -288,7 +296,7 @@ def plot(runs):
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, (forest, courses) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(1.3, 1))
+    figure, (forest, courses) = plt.subplots(1, 2, figsize=(14, 4.5), layout="constrained", width_ratios=(1.2, 1))
     labels = []
     for colour, ((_, plain), *forms) in enumerate(BASELINES):
         for title, method in forms:
@@ -310,9 +318,10 @@ def plot(runs):
     for colour, name in enumerate([*COURSES][:3]):
         for results, style, what in zip(course(runs, name), ("o--", "o-"), ("", " + module"), strict=True):
             draw(results, style, f"{name}{what}", f"C{colour}")
+    draw(course(runs, "one classifier, 2 L_ia + L_ma")[1], "s:", "one classifier + module, 2 L_ia + L_ma", "C1")
     draw(course(runs, "AGW, L_ma")[1], "s:", "AGW + module with L_ma", "C2")
     courses.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0")
-    courses.legend()
+    courses.legend(loc="upper left", bbox_to_anchor=(1, 1))
     for axes in (forest, courses):
         axes.grid(alpha=0.3)
     figure.savefig(PICTURE, dpi=110)

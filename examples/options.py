@@ -93,8 +93,8 @@ def parse_arguments(description, arguments=None):
 
 def add_auxiliary(parser):
     """Add the options of MUN's modality and losses on top of another method."""
-    starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": "random"}
-    started = "add L_idc and MUN's generator; its start, inputs for pretrained networks (random), or a control"
+    starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": True}
+    started = "add L_idc and MUN's generator; its start (inputs for a pretrained network, else random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 2 (no L_ia)"
     parser.add_argument("--auxiliary", **starts, help=started)
@@ -114,7 +114,9 @@ def require_views(parser, args):
 
 
 def require_auxiliary(parser, args):
-    """Require a method that can take the auxiliary modality, and the modality if it is to be aligned."""
+    """Require a method that can take the auxiliary modality, and the modality if it is to be aligned; name its start."""
+    if args.auxiliary is True:
+        args.auxiliary = "inputs" if args.pretrained else "random"
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
     for name in ("alignment", "identity_alignment"):

@@ -110,9 +110,9 @@ def judge_auxiliary(history, report=lambda warning: None):
         return ""
     found = f"L_idc is at {guess:.0f} % of a guess, and {active:.0f} % of the hinges of L_ia are active"
     remedy = (
-        "A generator that starts at its inputs stays alive (A38 in the paper notes): --pretrained starts it so, and"
+        "A generator that starts at its inputs stays alive (A38 in the paper notes): that of MUN with --pretrained, and"
     )
-    warning = f"The auxiliary modality has collapsed: {found}. {remedy} --auxiliary inputs for methods without one."
+    warning = f"The auxiliary modality has collapsed: {found}. {remedy} that of --auxiliary inputs."
     report(f"\n{warning}")
     return warning
 

@@ -755,9 +755,7 @@ def test_collapsed_auxiliary_modality_is_told(generator):
     warning = module("runs").judge_auxiliary(history[-10:])
     assert ("The auxiliary modality has collapsed: L_idc is at 1" in warning) == isinstance(generator, Constant)
     assert (warning == "") != isinstance(generator, Constant)
-    assert warning == "" or warning.endswith(
-        "--pretrained starts it so, and --auxiliary inputs for methods without one."
-    )
+    assert warning == "" or warning.endswith("that of MUN with --pretrained, and that of --auxiliary inputs.")
     reports = []
     assert module("runs").judge_auxiliary(history[-10:], reports.append) == warning
     assert reports == ([f"\n{warning}"] if warning else [])

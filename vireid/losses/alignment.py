@@ -129,9 +129,10 @@ class ModalityAlignmentLoss(nn.Module):
     with β, from 1e-8 to 1 over ``iterations`` (A27 in the paper notes). W is a linear map per modality (A24, A25) of d²
     weights: for three modalities 12.6 million at d = 2048 and 616 million at d = 14,336.
 
-    A forward pass in training mode counts as an iteration: it updates the history and moves β. Use one instance per
-    feature, and call it once per training step. Rows that are not finite, as float16 may produce, never enter the
-    history. A forward pass in evaluation mode changes nothing. History and iteration are buffers, saved with the state.
+    A forward pass in training mode counts as an iteration: it updates the history and moves β, which stays 1 past the
+    last one. Use one instance per feature, and call it once per training step. Rows that are not finite, as float16 may
+    produce, never enter the history. A forward pass in evaluation mode changes nothing. History and iteration are
+    buffers, saved with the state.
 
     Args:
         embedding_dim: Dimension d of the embeddings.
