@@ -7,7 +7,6 @@ the machine and the share of the processor that other programs took meanwhile. W
 """
 
 import contextlib
-import ctypes
 import datetime
 import json
 import os
@@ -20,7 +19,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the examples do, before torch is imported
 
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+
 import torch
+from options import keep_memory  # noqa: F401  (benchmarks call it)
 
 from vireid.evaluation.nearest import _multiplies_bfloat16
 
@@ -45,14 +47,6 @@ def peak():
     except OSError:  # not Linux: unknown
         return float("nan")
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**10
-
-
-def keep_memory():
-    """Tell glibc to keep freed memory, as the examples do."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for option, size in {-3: 2**31 - 1, -1: 2**31 - 1, -2: 2**28}.items():  # thresholds of mmap and trim, padding
-            mallopt(option, size)
 
 
 def parse(parser):

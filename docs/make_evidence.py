@@ -35,7 +35,8 @@ def methods_of(table):
 
 
 METHODS = [*methods_of("module").items()]
-BASELINES = [METHODS[i : i + ablation.FORMS] for i in range(0, len(METHODS), ablation.FORMS)]
+ROWS = len(ablation.MODULE)
+BASELINES = [METHODS[i : i + ROWS] for i in range(0, len(METHODS), ROWS)]
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
@@ -57,7 +58,7 @@ FORMS = {  # of L_ma and L_ia, with ImageNet weights
     "the same, L_ia as a mean over the people": "mun-unbiased-mean",
     "the same, L_ia of unit length": FULL,
 }
-FORMS_OF_ONE = {  # L_ma without W, unbiased, 0.25
+FORMS_OF_ONE = {  # L_ma without W, unbiased
     "one classifier": "b-one-classifier",
     "+ Aux + L_idc + L_ia": "mun-one-classifier",
     "+ Aux + L_idc + L_ma": "mun-one-classifier-without-ia",
@@ -81,6 +82,8 @@ CONTROLS = {  # in the generator's place
     "generator, ½ L_ia + ¼ L_ma": FULL,
     "infrared map, the same": "b --auxiliary infrared --alignment 0.25 --identity-alignment 0.5",
     "visible map, the same": f"{FULL}-with-visible",
+}
+STRONG_CONTROLS = {
     "generator, 2 L_ia + L_ma": f"b --auxiliary inputs {STRONG}",
     "mean of both maps, as these": f"b --auxiliary mean {STRONG}",
     "visible map, as these": f"b --auxiliary visible {STRONG}",
@@ -278,8 +281,8 @@ TABLES = {
     "forms-one-report": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
     "strengths": partial(paired, rows=STRENGTHS, over=FULL, data="selection", iterations=500),
-    "controls": partial(paired, rows=CONTROLS, over=FULL, data="selection", iterations=500),
-    "controls-report": partial(paired, rows=dict([*CONTROLS.items()][3:]), over=f"b --auxiliary inputs {STRONG}"),
+    "controls": partial(paired, rows=CONTROLS | STRONG_CONTROLS, over=FULL, data="selection", iterations=500),
+    "controls-report": partial(paired, rows=STRONG_CONTROLS, over=f"b --auxiliary inputs {STRONG}"),
     "attempts": attempts,
 }
 

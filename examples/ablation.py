@@ -23,7 +23,13 @@ from options import run_script
 
 from vireid.visualization import plot_bars
 
-FORMS = 5  # rows of a baseline in the table of the module
+MODULE = {  # losses of MUN's module, and the options that add them
+    "": "",
+    " + Aux + L_idc": " --auxiliary inputs",
+    " + Aux + L_idc + ¼ L_ma": " --auxiliary inputs --alignment 0.25",
+    " + Aux + L_idc + ½ L_ia + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
+    " + Aux + L_idc + 2 L_ia + L_ma": " --auxiliary inputs --alignment 1 --identity-alignment 2",
+}
 TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
     "1": {
         "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
@@ -83,30 +89,11 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
             "b-one-classifier --auxiliary inputs --alignment 1 --identity-alignment 2",
             {},
         ),
-        "AGW": ("agw", {}),
-        "AGW + Aux + L_idc": ("agw --auxiliary inputs", {}),
-        "AGW + Aux + L_idc + ¼ L_ma": ("agw --auxiliary inputs --alignment 0.25", {}),
-        "AGW + Aux + L_idc + ½ L_ia + ¼ L_ma": ("agw --auxiliary inputs --alignment 0.25 --identity-alignment 0.5", {}),
-        "AGW + Aux + L_idc + 2 L_ia + L_ma": ("agw --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
-        "AGW + J": ("agw+j", {}),
-        "AGW + J + Aux + L_idc": ("agw+j --auxiliary inputs", {}),
-        "AGW + J + Aux + L_idc + ¼ L_ma": ("agw+j --auxiliary inputs --alignment 0.25", {}),
-        "AGW + J + Aux + L_idc + ½ L_ia + ¼ L_ma": (
-            "agw+j --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
-            {},
-        ),
-        "AGW + J + Aux + L_idc + 2 L_ia + L_ma": ("agw+j --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
-        "MMD-ReID": ("mmd-reid", {}),
-        "MMD-ReID + Aux + L_idc": ("mmd-reid --auxiliary inputs", {}),
-        "MMD-ReID + Aux + L_idc + ¼ L_ma": ("mmd-reid --auxiliary inputs --alignment 0.25", {}),
-        "MMD-ReID + Aux + L_idc + ½ L_ia + ¼ L_ma": (
-            "mmd-reid --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
-            {},
-        ),
-        "MMD-ReID + Aux + L_idc + 2 L_ia + L_ma": (
-            "mmd-reid --auxiliary inputs --alignment 1 --identity-alignment 2",
-            {},
-        ),
+        **{
+            f"{title}{losses}": (f"{method}{options}", {})
+            for title, method in {"AGW": "agw", "AGW + J": "agw+j", "MMD-ReID": "mmd-reid"}.items()
+            for losses, options in MODULE.items()
+        },
     },
     "methods": {  # the methods of the field, with the numbers of Table 4 as far as it has them
         "zero-padding": ("zero-padding", {"sysu": (14.80, 15.95), "regdb": (17.75, 18.90)}),
@@ -202,7 +189,7 @@ def format_table(name, rows, dataset, seeds):
     lines, baseline = [head, ["---"] * len(head)], None
     for i, (title, (method, targets)) in enumerate(TABLES[name].items()):
         cells = [f"`{method}`", *(spread(rows[title][key]) for key in keys)]
-        if i % FORMS == 0:
+        if i % len(MODULE) == 0:
             baseline = rows[title]
         elif paired:
             cells += [difference(rows[title][key], baseline[key]) for key in keys]
