@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import make_tables
+from methods import name_of
 
 SHARED = ("data", "preset", "backbone", "epochs")  # settings that runs of one table have in common
 
@@ -37,8 +38,8 @@ def methods(folder):
         if kept["rows"] and settings != kept["settings"]:
             raise SystemExit(f"{path} must have the settings {kept['settings']}, got {settings}.")
         mean = results[max(results, key=int)]["all search"]["mean"]
-        seeds = kept["rows"].setdefault(path.parts[-3], {})
-        seeds[path.parts[-2].removeprefix("seed-")] = {key: mean[key] for key in make_tables.KEYS}
+        seeds = kept["rows"].setdefault(name_of(options), {})
+        seeds[options["seed"]] = {key: mean[key] for key in make_tables.KEYS}
         kept["settings"] = settings
     return kept
 

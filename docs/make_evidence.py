@@ -25,13 +25,14 @@ RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-he
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
-STRONG = "--alignment 1 --identity-alignment 2"  # 2 L_ia of unit length, and L_ma without W, unbiased
-FULL = "mun-unbiased-normalized"  # L_ia of unit length, and L_ma without W, unbiased, 0.25
+STRONG = ablation.HELPFUL  # 2 L_ia of unit length, and L_ma without W, unbiased
+WEAK = "--alignment 0.25 --identity-alignment 0.5"  # of the same forms
+FULL, SMALL = f"b --auxiliary inputs {STRONG}", f"b --auxiliary inputs {WEAK}"
 
 
-def methods_of(table):
-    """Return the methods of a table of ablation.py by title."""
-    return {title: method for title, (method, _) in ablation.TABLES[table].items()}
+def methods_of(table, weights=STRONG):
+    """Return the methods of a table of ablation.py by title, the losses that help with these weights."""
+    return {title: method.replace(STRONG, weights) for title, (method, _) in ablation.TABLES[table].items()}
 
 
 METHODS = [*methods_of("module").items()]
@@ -53,52 +54,56 @@ FORMS = {  # of L_ma and L_ia, with ImageNet weights
     "without L_ma": "b+aux+idc+ia",
     "the paper's: W trained, σ = 0.008": "mun",
     "without W, σ = 0.008": "mun-without-w",
-    "without W, unbiased, σ = 0.25": "mun-unbiased",
-    "the same, without L_ia": "b+aux+idc+ma-prototypes-unbiased",
-    "the same, L_ia as a mean over the people": "mun-unbiased-mean",
-    "the same, L_ia of unit length": FULL,
+    "without W, unbiased, σ = 0.25": "mun --alignment 0.25",
+    "the same, without L_ia": "b --auxiliary inputs --alignment 0.25",
+    "the same, L_ia as a mean over the people": "mun-mean --alignment 0.25",
+    "the same, L_ia of unit length": SMALL,
 }
 FORMS_OF_ONE = {  # L_ma without W, unbiased
     "one classifier": "b-one-classifier",
     "+ Aux + L_idc + L_ia": "mun-one-classifier",
-    "+ Aux + L_idc + L_ma": "mun-one-classifier-without-ia",
-    "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier-unbiased",
-    "+ Aux + L_idc + L_ia of unit length + L_ma": "mun-one-classifier-unbiased-normalized",
-    "the same, the visible map in place of Aux": "mun-one-classifier-unbiased-normalized-with-visible",
+    "+ Aux + L_idc + L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25",
+    "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier --alignment 0.25",
+    "+ Aux + L_idc + L_ia of unit length + L_ma": f"b-one-classifier --auxiliary inputs {WEAK}",
+    "the same, the visible map in place of Aux": f"b-one-classifier --auxiliary visible {WEAK}",
     "+ Aux + L_idc + 2 L_ia of unit length + L_ma": f"b-one-classifier --auxiliary inputs {STRONG}",
     "the same, the visible map": f"b-one-classifier --auxiliary visible {STRONG}",
     "+ L_ma of visible and infrared": "mun-one-classifier-direct",
 }
+TABLE_1_SMALL = methods_of("1-helpful", WEAK) | {
+    "+ Aux + L_idc + L_ia": "b --auxiliary inputs --identity-alignment 0.5",
+    "+ Aux + L_idc + L_ma": "b --auxiliary inputs --alignment 0.25",
+}
 STRENGTHS = {  # of B + Aux + L_idc
-    "+ ½ L_ia + ¼ L_ma": FULL,
+    "+ ½ L_ia + ¼ L_ma": SMALL,
     "+ L_ia + ¼ L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 1",
     "+ L_ia + ½ L_ma": "b --auxiliary inputs --alignment 0.5 --identity-alignment 1",
     "+ L_ia + L_ma": "b --auxiliary inputs --alignment 1 --identity-alignment 1",
     "+ 2 L_ia + ¼ L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 2",
-    "+ 2 L_ia + L_ma": f"b --auxiliary inputs {STRONG}",
+    "+ 2 L_ia + L_ma": FULL,
     "+ 4 L_ia + 2 L_ma": "b --auxiliary inputs --alignment 2 --identity-alignment 4",
 }
 CONTROLS = {  # in the generator's place
-    "generator, ½ L_ia + ¼ L_ma": FULL,
-    "infrared map, the same": "b --auxiliary infrared --alignment 0.25 --identity-alignment 0.5",
-    "visible map, the same": f"{FULL}-with-visible",
+    "generator, ½ L_ia + ¼ L_ma": SMALL,
+    "infrared map, the same": f"b --auxiliary infrared {WEAK}",
+    "visible map, the same": f"b --auxiliary visible {WEAK}",
 }
 STRONG_CONTROLS = {
-    "generator, 2 L_ia + L_ma": f"b --auxiliary inputs {STRONG}",
+    "generator, 2 L_ia + L_ma": FULL,
     "mean of both maps, as these": f"b --auxiliary mean {STRONG}",
     "visible map, as these": f"b --auxiliary visible {STRONG}",
 }
 TABLE_5 = {
     "B": "b",
     "+ Aux + L_idc + L_ia": "b+aux+idc+ia",
-    "+ L_ma, unbiased, without W": "mun-unbiased",
-    "the same, L_ia of unit length": FULL,
+    "+ L_ma, unbiased, without W": "mun --alignment 0.25",
+    "the same, L_ia of unit length": SMALL,
 }
 CLASSIFIERS = {
     "B": "b",
     "B + Aux + L_idc + L_ia": "b+aux+idc+ia",
-    "the same + L_ma, unbiased, without W": "mun-unbiased",
-    "the same, L_ia of unit length": FULL,
+    "the same + L_ma, unbiased, without W": "mun --alignment 0.25",
+    "the same, L_ia of unit length": SMALL,
     "one classifier for both": "b-one-classifier",
 }
 
@@ -192,9 +197,7 @@ def alignment(runs):
     """Forms of L_ma, from scratch on the people of the selection, over the same without L_ma."""
     forms = {
         "without L_ma": "b+aux+idc",
-        "the paper's: W trained, σ = 0.008": "b+aux+idc+ma",
         "without W, σ = 0.008": "b+aux+idc+ma-without-w",
-        "without W, unbiased, σ = 0.25": "b+aux+idc+ma-prototypes-unbiased",
     }
     found = {
         title: select(runs, "selection", method, trunk="test_resnet from scratch") for title, method in forms.items()
@@ -223,7 +226,8 @@ def paired_lines(runs, rows, over, data="report", iterations=750, **kind):
 def paired(runs, rows, over, **kind):
     """A table of them."""
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
-    return markdown([*head, *(f"over `{over}`: {key}" for key in KEYS)], [*paired_lines(runs, rows, over, **kind)])
+    (reference,) = (title for title, method in rows.items() if method == over)
+    return markdown([*head, *(f"over “{reference}”: {key}" for key in KEYS)], [*paired_lines(runs, rows, over, **kind)])
 
 
 def gap(runs):
@@ -271,18 +275,20 @@ TABLES = {
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
-    "table-1": partial(paired, rows=methods_of("1"), over="b"),
+    "table-1": partial(paired, rows=methods_of("1") | {"+ Aux + L_idc": "b --auxiliary inputs"}, over="b"),
     "table-1-helpful": partial(paired, rows=methods_of("1-helpful"), over="b"),
+    "table-1-small": partial(paired, rows=TABLE_1_SMALL, over="b"),
     "table-2": partial(paired, rows=methods_of("2-helpful"), over=FULL),
+    "table-2-small": partial(paired, rows=methods_of("2-helpful", WEAK), over=SMALL),
     "table-3": partial(paired, rows=methods_of("3-helpful"), over=FULL),
+    "table-3-small": partial(paired, rows=methods_of("3-helpful", WEAK), over=SMALL),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
     "forms-report": partial(paired, rows=FORMS, over="b+aux+idc+ia"),
     "forms-one-report": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
-    "strengths": partial(paired, rows=STRENGTHS, over=FULL, data="selection", iterations=500),
-    "controls": partial(paired, rows=CONTROLS | STRONG_CONTROLS, over=FULL, data="selection", iterations=500),
-    "controls-report": partial(paired, rows=STRONG_CONTROLS, over=f"b --auxiliary inputs {STRONG}"),
+    "strengths": partial(paired, rows=STRENGTHS, over=SMALL, data="selection", iterations=500),
+    "controls": partial(paired, rows=CONTROLS | STRONG_CONTROLS, over=SMALL, data="selection", iterations=500),
     "attempts": attempts,
 }
 

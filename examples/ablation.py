@@ -23,12 +23,14 @@ from options import run_script
 
 from vireid.visualization import plot_bars
 
+BASELINES = {"B": "b", "one classifier": "b-one-classifier", "AGW": "agw", "AGW + J": "agw+j", "MMD-ReID": "mmd-reid"}
+HELPFUL = "--alignment 1 --identity-alignment 2"  # the forms of L_ma and L_ia that help, and their weights
 MODULE = {  # losses of MUN's module, and the options that add them
     "": "",
     " + Aux + L_idc": " --auxiliary inputs",
     " + Aux + L_idc + ¼ L_ma": " --auxiliary inputs --alignment 0.25",
     " + Aux + L_idc + ½ L_ia + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
-    " + Aux + L_idc + 2 L_ia + L_ma": " --auxiliary inputs --alignment 1 --identity-alignment 2",
+    " + Aux + L_idc + 2 L_ia + L_ma": f" --auxiliary inputs {HELPFUL}",
 }
 TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
     "1": {
@@ -56,50 +58,35 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
     "1-helpful": {
         "B": ("b", {}),
         "+ Aux": ("b+aux", {}),
-        "+ Aux + L_idc": ("b+aux+idc", {}),
-        "+ Aux + L_idc + L_ia": ("b+aux+idc+ia-normalized", {}),
-        "+ Aux + L_idc + L_ma": ("b+aux+idc+ma-prototypes-unbiased", {}),
-        "MUN": ("mun-unbiased-normalized", {}),
+        "+ Aux + L_idc": ("b --auxiliary inputs", {}),
+        "+ Aux + L_idc + L_ia": ("b --auxiliary inputs --identity-alignment 2", {}),
+        "+ Aux + L_idc + L_ma": ("b --auxiliary inputs --alignment 1", {}),
+        "MUN": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
     "2-helpful": {
-        "visible images": ("mun-unbiased-normalized-with-visible", {}),  # a control, which the paper lacks
-        "X-modality": ("mun-unbiased-normalized-with-x", {}),
-        "mixed modality": ("mun-unbiased-normalized-with-mixed", {}),
-        "syncretic modality": ("mun-unbiased-normalized-with-syncretic", {}),
-        "middle modality": ("mun-unbiased-normalized-with-middle", {}),
-        "auxiliary modality": ("mun-unbiased-normalized", {}),
+        "visible map": (f"b --auxiliary visible {HELPFUL}", {}),  # a control, which the paper lacks
+        "X-modality": (f"mun-with-x {HELPFUL}", {}),
+        "mixed modality": (f"mun-with-mixed {HELPFUL}", {}),
+        "syncretic modality": (f"mun-with-syncretic {HELPFUL}", {}),
+        "middle modality": (f"mun-with-middle {HELPFUL}", {}),
+        "auxiliary modality": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
     "3-helpful": {
-        "MMD of visible and infrared": ("mun-unbiased-normalized-without-both", {}),
-        "+ prototypes": ("mun-unbiased-normalized-without-bridge", {}),
-        "+ auxiliary bridge": ("mun-unbiased-normalized-without-prototypes", {}),
-        "+ both": ("mun-unbiased-normalized", {}),
+        "MMD of visible and infrared": (f"mun-without-both {HELPFUL}", {}),
+        "+ prototypes": (f"mun-without-bridge {HELPFUL}", {}),
+        "+ auxiliary bridge": (f"mun-without-prototypes {HELPFUL}", {}),
+        "+ both": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
     "module": {  # by baseline: without MUN's module, with it, and with L_ma, L_ia as well, and both at four times the weight
-        "B": ("b", {}),
-        "B + Aux + L_idc": ("b+aux+idc", {}),
-        "B + Aux + L_idc + ¼ L_ma": ("b+aux+idc+ma-prototypes-unbiased", {}),
-        "B + Aux + L_idc + ½ L_ia + ¼ L_ma": ("mun-unbiased-normalized", {}),
-        "B + Aux + L_idc + 2 L_ia + L_ma": ("b --auxiliary inputs --alignment 1 --identity-alignment 2", {}),
-        "one classifier": ("b-one-classifier", {}),
-        "one classifier + Aux + L_idc": ("mun-one-classifier-without-alignments", {}),
-        "one classifier + Aux + L_idc + ¼ L_ma": ("mun-one-classifier-without-ia", {}),
-        "one classifier + Aux + L_idc + ½ L_ia + ¼ L_ma": ("mun-one-classifier-unbiased-normalized", {}),
-        "one classifier + Aux + L_idc + 2 L_ia + L_ma": (
-            "b-one-classifier --auxiliary inputs --alignment 1 --identity-alignment 2",
-            {},
-        ),
-        **{
-            f"{title}{losses}": (f"{method}{options}", {})
-            for title, method in {"AGW": "agw", "AGW + J": "agw+j", "MMD-ReID": "mmd-reid"}.items()
-            for losses, options in MODULE.items()
-        },
+        f"{title}{losses}": (f"{method}{options}", {})
+        for title, method in BASELINES.items()
+        for losses, options in MODULE.items()
     },
     "methods": {  # the methods of the field, with the numbers of Table 4 as far as it has them
         "zero-padding": ("zero-padding", {"sysu": (14.80, 15.95), "regdb": (17.75, 18.90)}),
         "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
         "AGW": ("agw", {"sysu": (47.50, 47.65), "regdb": (70.05, 67.64)}),
-        "AGW + Aux": ("agw+aux", {}),
+        "AGW + Aux": ("agw --auxiliary random", {}),
         "AGW + RLE": ("agw+rle", {}),
         "AGW + J": ("agw+j", {}),
         "CAJ": ("caj", {"sysu": (69.88, 66.89), "regdb": (85.03, 79.14)}),

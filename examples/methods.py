@@ -39,7 +39,7 @@ class Method(NamedTuple):
     needs_views: bool = False
     """Whether the loss compares several views of each visible image, which the recipe has to make."""
     takes_auxiliary: bool = True
-    """Whether --auxiliary can add MUN's generator: not where a third modality is there already."""
+    """Whether --auxiliary can add MUN's generator: not to methods of MUN's loss, which have a third modality."""
 
     def is_slow(self, name):
         """Return whether a weight learns at --backbone-lr-factor."""
@@ -62,7 +62,7 @@ class Method(NamedTuple):
             )
         )
 
-    def with_auxiliary(self, start, alignment=0, identity_alignment=0):
+    def with_auxiliary(self, start, alignment=None, identity_alignment=None):
         """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is.
 
         A name of CONTROLS is put in the generator's place.
@@ -74,13 +74,22 @@ class Method(NamedTuple):
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
                 self.create_loss(embedding_dim, **sizes),
-                identity_alignment_weight=identity_alignment,
+                identity_alignment_weight=identity_alignment or 0,
                 identity_alignment=vireid.losses.IdentityAlignmentLoss(**NORMALIZED),
-                modality_alignment_weight=alignment,
+                modality_alignment_weight=alignment or 0,
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
 
         return self._replace(network=partial(self.network, generator=generator), loss=create, needs_sizes=True)
+
+    def with_alignments(self, alignment=None, identity_alignment=None):
+        """Return a method of MUN's loss with L_ma and L_ia in the forms that help, in place of its own if it has them."""
+        loss = self.loss
+        if alignment is not None:
+            loss = partial(loss, ma=alignment, **HELPFUL)
+        if identity_alignment is not None:
+            loss = partial(loss, ia=identity_alignment, identity_alignment=NORMALIZED)
+        return self._replace(loss=loss)
 
 
 def name_of(settings):
@@ -103,7 +112,7 @@ def mun(*, start=None, stages=1, non_local=False, **options):
     def create(num_identities, backbone, *, pretrained=False, image_size):
         cut = {"modality_specific_stages": stages, "non_local": non_local}
         backbone = create_backbone(backbone, pretrained=pretrained, image_size=image_size, **cut)
-        generator = control(start) if start in CONTROLS else start or ("inputs" if pretrained else "random")
+        generator = start or ("inputs" if pretrained else "random")
         return vireid.MUN(num_identities, backbone, generator=generator, **options)
 
     return create
@@ -173,40 +182,24 @@ def deen(num_identities, backbone, *, pretrained=False, image_size, generator=No
     return vireid.models.DEEN(num_identities, vireid.TwoStreamEmbedder(backbone, pool, neck), generator=generator)
 
 
-def mun_loss(*, idc=0.25, ia=0.5, ma=0.008, aux=0.0, identity_alignment=None, **alignment):
-    """Eq. 17 with the weights γ, θ, σ and that of L_id^a, and the switches of L_ia and of L_ma."""
-
-    def create(embedding_dim, **sizes):
-        return vireid.losses.MUNLoss(
-            embedding_dim,
-            **sizes,
-            identity_consistency_weight=idc,
-            identity_alignment_weight=ia,
-            modality_alignment_weight=ma,
-            auxiliary_identity_weight=aux,
-            identity_alignment=vireid.losses.IdentityAlignmentLoss(**(identity_alignment or {})),
-            modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **alignment) if ma else None,
-        )
-
-    return create
-
-
-def helpful_loss(**alignment):
-    """Eq. 17 with the forms of L_ia and L_ma that help."""
-    return mun_loss(ma=0.25, identity_alignment=NORMALIZED, **HELPFUL, **alignment)
+def mun_loss(embedding_dim, *, idc=0.25, ia=0.5, ma=0.008, aux=0.0, identity_alignment=None, **alignment):
+    """Eq. 17 with the weights γ, θ, σ and that of L_id^a, the options of L_ia, and the sizes and options of L_ma."""
+    sizes = {name: alignment.pop(name) for name in ("batch_size", "iterations")}
+    return vireid.losses.MUNLoss(
+        embedding_dim,
+        **sizes,
+        identity_consistency_weight=idc,
+        identity_alignment_weight=ia,
+        modality_alignment_weight=ma,
+        auxiliary_identity_weight=aux,
+        identity_alignment=vireid.losses.IdentityAlignmentLoss(**(identity_alignment or {})),
+        modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **alignment) if ma else None,
+    )
 
 
 def agw_loss():
     """AGW's identity loss and weighted triplet loss."""
     return vireid.losses.BaselineLoss(triplet=vireid.losses.WeightedRegularizedTripletLoss())
-
-
-def agw_loss_with_auxiliary():
-    """AGW's losses and MUN's identity consistency of the auxiliary modality."""
-    return vireid.losses.BaselineLoss(
-        triplet=vireid.losses.WeightedRegularizedTripletLoss(),
-        identity_consistency=vireid.losses.IdentityConsistencyLoss(),
-    )
 
 
 def caj_loss():
@@ -278,60 +271,37 @@ def pmt_loss():
 AGW = baseline(stages=0, non_local=True, shared_classifier=True)
 ThirdModality = partial(Method, takes_auxiliary=False)
 METHODS = {
-    "mun": ThirdModality(mun(), mun_loss()),
+    "mun": ThirdModality(mun(), mun_loss),
     # Table 1: the auxiliary modality with a classifier of its own, then with L_idc in its place, then the alignments.
-    "b": Method(baseline(), mun_loss(idc=0, ia=0, ma=0)),
-    "b+aux": ThirdModality(mun(auxiliary_classifier=True), mun_loss(idc=0, ia=0, ma=0, aux=1)),
-    "b+aux+idc": ThirdModality(mun(), mun_loss(ia=0, ma=0)),
-    "b+aux+idc+ia": ThirdModality(mun(), mun_loss(ma=0)),
-    "b+aux+idc+ma": ThirdModality(mun(), mun_loss(ia=0)),
+    "b": Method(baseline(), partial(mun_loss, idc=0, ia=0, ma=0)),
+    "b+aux": ThirdModality(mun(auxiliary_classifier=True), partial(mun_loss, idc=0, ia=0, ma=0, aux=1)),
+    "b+aux+idc": ThirdModality(mun(), partial(mun_loss, ia=0, ma=0)),
+    "b+aux+idc+ia": ThirdModality(mun(), partial(mun_loss, ma=0)),
+    "b+aux+idc+ma": ThirdModality(mun(), partial(mun_loss, ia=0)),
     # Table 2: another intermediate modality in place of the generator's.
-    "mun-with-x": ThirdModality(intermediate("x"), mun_loss()),
-    "mun-with-mixed": ThirdModality(intermediate("mixed"), mun_loss()),
-    "mun-with-syncretic": ThirdModality(intermediate("syncretic"), mun_loss()),
-    "mun-with-middle": ThirdModality(intermediate("middle"), mun_loss()),
+    "mun-with-x": ThirdModality(intermediate("x"), mun_loss),
+    "mun-with-mixed": ThirdModality(intermediate("mixed"), mun_loss),
+    "mun-with-syncretic": ThirdModality(intermediate("syncretic"), mun_loss),
+    "mun-with-middle": ThirdModality(intermediate("middle"), mun_loss),
     # Table 3: L_ma on the embeddings in place of prototypes, and between visible and infrared directly.
-    "mun-without-both": ThirdModality(mun(), mun_loss(prototypes=False, bridge=False)),
-    "mun-without-prototypes": ThirdModality(mun(), mun_loss(prototypes=False)),
-    "mun-without-bridge": ThirdModality(mun(), mun_loss(bridge=False)),
+    "mun-without-both": ThirdModality(mun(), partial(mun_loss, prototypes=False, bridge=False)),
+    "mun-without-prototypes": ThirdModality(mun(), partial(mun_loss, prototypes=False)),
+    "mun-without-bridge": ThirdModality(mun(), partial(mun_loss, bridge=False)),
     # Variants beyond the paper; docs/does-it-help.md and docs/results.md say which of them were run, and what they gave.
-    "b-one-classifier": Method(baseline(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0)),
-    "b+aux+idc+ma-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, prototypes=False, unbiased=True)),
-    "b+aux+idc+ma-without-w": ThirdModality(mun(), mun_loss(ia=0, projection="none")),
-    "b+aux+idc+ma-prototypes-unbiased": ThirdModality(mun(), mun_loss(ia=0, ma=0.25, **HELPFUL)),
-    "b+aux+idc+ia-normalized": ThirdModality(mun(), mun_loss(ma=0, identity_alignment=NORMALIZED)),
-    "mun-without-w": ThirdModality(mun(), mun_loss(projection="none")),
-    "mun-unbiased": ThirdModality(mun(), mun_loss(ma=0.25, **HELPFUL)),
-    "mun-unbiased-mean": ThirdModality(mun(), mun_loss(ma=0.25, identity_alignment={"reduction": "mean"}, **HELPFUL)),
-    "mun-unbiased-normalized": ThirdModality(mun(), helpful_loss()),
-    # Tables 2 and 3 with these forms of L_ia and L_ma.
-    "mun-unbiased-normalized-with-x": ThirdModality(intermediate("x"), helpful_loss()),
-    "mun-unbiased-normalized-with-mixed": ThirdModality(intermediate("mixed"), helpful_loss()),
-    "mun-unbiased-normalized-with-syncretic": ThirdModality(intermediate("syncretic"), helpful_loss()),
-    "mun-unbiased-normalized-with-middle": ThirdModality(intermediate("middle"), helpful_loss()),
-    "mun-unbiased-normalized-with-visible": ThirdModality(mun(start="visible"), helpful_loss()),
-    "mun-unbiased-normalized-without-both": ThirdModality(mun(), helpful_loss(prototypes=False, bridge=False)),
-    "mun-unbiased-normalized-without-prototypes": ThirdModality(mun(), helpful_loss(prototypes=False)),
-    "mun-unbiased-normalized-without-bridge": ThirdModality(mun(), helpful_loss(bridge=False)),
-    "mun-late-alignment": ThirdModality(mun(), mun_loss(ma=0), first=("mun", mun_loss(ia=0, ma=0))),
-    "mun-slow-generator": ThirdModality(mun(), mun_loss(ma=0), slow=r"\.backbone\.|\.generator\."),
-    "mun-one-classifier": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0)),
-    "mun-one-classifier-without-alignments": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0)),
-    "mun-one-classifier-unbiased": ThirdModality(mun(shared_classifier=True), mun_loss(ma=0.25, **HELPFUL)),
-    "mun-one-classifier-without-ia": ThirdModality(mun(shared_classifier=True), mun_loss(ia=0, ma=0.25, **HELPFUL)),
-    "mun-one-classifier-unbiased-normalized": ThirdModality(mun(shared_classifier=True), helpful_loss()),
-    "mun-one-classifier-unbiased-normalized-with-visible": ThirdModality(
-        mun(shared_classifier=True, start="visible"), helpful_loss()
-    ),
+    "b-one-classifier": Method(baseline(shared_classifier=True), partial(mun_loss, idc=0, ia=0, ma=0)),
+    "b+aux+idc+ma-unbiased": ThirdModality(mun(), partial(mun_loss, ia=0, ma=0.25, prototypes=False, unbiased=True)),
+    "b+aux+idc+ma-without-w": ThirdModality(mun(), partial(mun_loss, ia=0, projection="none")),
+    "mun-without-w": ThirdModality(mun(), partial(mun_loss, projection="none")),
+    "mun-mean": ThirdModality(mun(), partial(mun_loss, identity_alignment={"reduction": "mean"})),
+    "mun-late-alignment": ThirdModality(mun(), partial(mun_loss, ma=0), first=("mun", partial(mun_loss, ia=0, ma=0))),
+    "mun-slow-generator": ThirdModality(mun(), partial(mun_loss, ma=0), slow=r"\.backbone\.|\.generator\."),
+    "mun-one-classifier": ThirdModality(mun(shared_classifier=True), partial(mun_loss, ma=0)),
     "mun-one-classifier-direct": ThirdModality(  # the modality has no loss: visible and infrared are aligned directly
-        mun(shared_classifier=True), mun_loss(idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
+        mun(shared_classifier=True), partial(mun_loss, idc=0, ia=0, ma=0.25, bridge=False, **HELPFUL)
     ),
-    "mun-random-start": ThirdModality(mun(start="random"), mun_loss(ma=0)),
+    "mun-random-start": ThirdModality(mun(start="random"), partial(mun_loss, ma=0)),
     # The baselines that users start from.
     "agw": Method(AGW, agw_loss, "agw", needs_pairs=False, needs_sizes=False),
-    "agw+aux": ThirdModality(
-        mun(stages=0, non_local=True, shared_classifier=True), agw_loss_with_auxiliary, "agw", needs_sizes=False
-    ),
     "agw+j": Method(AGW, agw_loss, "caj", needs_pairs=False, needs_sizes=False),
     "agw+rle": Method(AGW, agw_loss, "rle", needs_pairs=False, needs_sizes=False),
     "caj": Method(AGW, caj_loss, "caj", needs_pairs=False, needs_sizes=False),

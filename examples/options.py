@@ -96,10 +96,10 @@ def add_auxiliary(parser):
     starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": True}
     started = "add L_idc and MUN's generator; its start (inputs for a pretrained network, else random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
-    unit_length = "weight of L_ia of unit-length embeddings with --auxiliary, such as 2 (no L_ia)"
+    form = "for MUN and with --auxiliary"
     parser.add_argument("--auxiliary", **starts, help=started)
-    parser.add_argument("--alignment", **weight, help="weight of L_ma with --auxiliary, such as 1 (no L_ma)")
-    parser.add_argument("--identity-alignment", **weight, help=unit_length)
+    parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, such as 1, {form}")
+    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, such as 2, {form}")
 
 
 def require_views(parser, args):
@@ -121,8 +121,8 @@ def require_auxiliary(parser, args):
         parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
     for name in ("alignment", "identity_alignment"):
         option, weight = f"--{name.replace('_', '-')}", getattr(args, name)
-        if weight is not None and not args.auxiliary:
-            parser.error(f"{option} must be left out without --auxiliary, got {weight:g}.")
+        if weight is not None and METHODS[args.method].takes_auxiliary and not args.auxiliary:
+            parser.error(f"{option} must be left out for {args.method} without --auxiliary, got {weight:g}.")
 
 
 def require_phases(parser, args):
@@ -166,8 +166,11 @@ def reading_of(args):
 
 def choose_method(args):
     """Return the method of train.py's options, with its phases and on request the auxiliary modality."""
-    method = METHODS[args.method].with_phases(args.second_phase)
-    return method.with_auxiliary(args.auxiliary, args.alignment or 0, args.identity_alignment or 0)
+    method = METHODS[args.method]
+    alignments = args.alignment, args.identity_alignment
+    if not method.takes_auxiliary:
+        return method.with_alignments(*alignments).with_phases(args.second_phase)
+    return method.with_phases(args.second_phase).with_auxiliary(args.auxiliary, *alignments)
 
 
 def create_transforms(args, preprocessing):

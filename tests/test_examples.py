@@ -527,7 +527,7 @@ def parsed(*arguments):
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
-        (["--method", "agw", "--alignment", "0.25"], "--alignment must be left out without --auxiliary, got 0.25."),
+        (["--method", "agw", "--alignment", "0.25"], "--alignment must be left out for agw without --auxiliary, got 0.25."),
         (["--method", "agww"], "argument --method: must be a row of docs/methods.md, such as agw or agw+j, got 'agww'"),
         (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
@@ -705,7 +705,6 @@ TERMS = {
     "b+aux+idc+ma": {"identity", "triplet", "identity_consistency", "modality_alignment"},
     "mmd-reid": {"identity", "center_triplet", "mmd"},
     "agw": {"identity", "triplet"},
-    "agw+aux": {"identity", "triplet", "identity_consistency"},
     "caj": {"identity", "triplet"},
     "pmt": {"identity", "triplet", "enhancement", "center"},
     "deen": {"identity", "triplet", "pair_mining", "orthogonality"},
@@ -783,23 +782,6 @@ def test_every_other_method_takes_the_auxiliary_modality(name, start):
     assert set(terms) == {*plain(output, torch.tensor([0, 0, 3, 3]))[1], "identity_consistency"}
     total.backward()
     assert all(p.grad is not None for p in network.auxiliary_branch.parameters())
-
-
-def test_agw_takes_the_auxiliary_modality_as_before():
-    identities, images = torch.tensor([0, 0, 3, 3]), torch.rand(3, 2, 4, 3, 64, 32)
-    values = []
-    for method in (methods()["agw+aux"], methods()["agw"].with_auxiliary("random")):
-        torch.manual_seed(0)
-        network = method.network(4, "test_resnet", image_size=(64, 32))
-        loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-        for batch in images:
-            total, terms = loss(network(*batch), identities)
-            optimizer.zero_grad()
-            total.backward()
-            optimizer.step()
-        values.append([total, *terms.values(), network.eval().embed(images[0, 0], "visible")])
-    assert all(torch.equal(one, other) for one, other in zip(*values, strict=True))
 
 
 @pytest.mark.slow

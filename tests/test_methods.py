@@ -104,18 +104,11 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     def loss(method):
         return method.create_loss(8, batch_size=2, iterations=3)
 
-    paper, without_w, unbiased = (
-        loss(METHODS[name]).modality_alignment for name in ("mun", "mun-without-w", "mun-unbiased")
-    )
-    assert [form.projection for form in (paper, without_w, unbiased)] == ["identity", "none", "none"]
-    assert [form.mmd.unbiased for form in (paper, without_w, unbiased)] == [False, False, True]
-    assert [loss(METHODS[name]).sigma for name in ("mun", "mun-without-w", "mun-unbiased")] == [0.008, 0.008, 0.25]
-    names = [f"mun-one-classifier{form}" for form in ("", "-unbiased", "-without-ia")]
-    assert [(loss(METHODS[name]).theta, loss(METHODS[name]).sigma) for name in names] == [
-        (0.5, 0),
-        (0.5, 0.25),
-        (0, 0.25),
-    ]
+    methods = METHODS["mun"], METHODS["mun-without-w"], METHODS["mun"].with_alignments(0.25)
+    forms = [loss(method).modality_alignment for method in methods]
+    assert [form.projection for form in forms] == ["identity", "none", "none"]
+    assert [form.mmd.unbiased for form in forms] == [False, False, True]
+    assert [loss(method).sigma for method in methods] == [0.008, 0.008, 0.25]
     aligned = loss(METHODS["agw"].with_auxiliary("inputs", 0.25))
     assert (aligned.sigma, aligned.modality_alignment.projection, aligned.modality_alignment.mmd.unbiased) == (
         0.25,
@@ -123,10 +116,14 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
         True,
     )
     assert loss(METHODS["agw"].with_auxiliary("inputs")).modality_alignment is None
-    asked = ["--method", "agw", "--auxiliary", "inputs", "--alignment", "0.5", "--identity-alignment", "0.3"]
     options = example("options")
-    chosen = loss(options.choose_method(options.parse_arguments("", asked)))
-    assert (chosen.sigma, chosen.theta) == (0.5, 0.3)
+    for network in (["agw", "--auxiliary", "inputs"], ["mun"], ["mun-late-alignment", "--second-phase", "2"]):
+        asked = ["--method", *network, "--alignment", "0.5", "--identity-alignment", "0.3"]
+        chosen = loss(options.choose_method(options.parse_arguments("", asked)))
+        if network[0] == "mun-late-alignment":
+            assert (chosen.parts[0].sigma, chosen.parts[0].theta) == (0, 0)
+            chosen = chosen.parts[2]
+        assert (chosen.sigma, chosen.theta, chosen.identity_alignment.normalize) == (0.5, 0.3, True), network
     for more, start in (([], "random"), (["--pretrained"], "inputs"), (["--preset", "pretrained"], "inputs")):
         assert options.parse_arguments("", ["--method", "agw", "--auxiliary", *more]).auxiliary == start
     settings = {"method": "agw", "auxiliary": "inputs", "alignment": "1.0", "identity_alignment": "None"}
@@ -141,29 +138,43 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     assert slow == {"mun-slow-generator"}
 
 
-def test_forms_that_help_in_tables_2_and_3():
-    def loss(name, **options):
-        return METHODS[name].with_auxiliary(**options).create_loss(8, batch_size=2, iterations=3)
+def test_forms_that_help_keep_the_switches_of_their_method():
+    def loss(name):
+        return METHODS[name].with_alignments(1, 2).create_loss(8, batch_size=2, iterations=3)
 
     forms = {"": (True, True), "-without-prototypes": (False, True), "-without-bridge": (True, False)}
-    for name, (prototypes, bridge) in {**forms, "-without-both": (False, False)}.items():
-        form = loss(f"mun-unbiased-normalized{name}", start=None)
+    for name, (prototypes, bridge) in {**forms, "-without-both": (False, False), "-with-x": (True, True)}.items():
+        form = loss(f"mun{name}")
         alignment = form.modality_alignment
         assert (len(alignment.projections) > 0, alignment.bridge) == (prototypes, bridge), name
-        assert (form.theta, form.sigma, alignment.projection, alignment.mmd.unbiased) == (0.5, 0.25, "none", True), name
+        assert (form.theta, form.sigma, alignment.projection, alignment.mmd.unbiased) == (2, 1, "none", True), name
         assert form.identity_alignment.normalize, name
-    for maker in ("x", "mixed", "syncretic", "middle"):
-        names = f"mun-unbiased-normalized-with-{maker}", f"mun-with-{maker}"
-        same, other = (METHODS[name].network(3, "test_resnet", image_size=(64, 32)).maker for name in names)
-        assert type(same) is type(other)
-        assert [loss(name, start=None).identity_alignment.normalize for name in names] == [True, False]
-    for name in ("mun-unbiased-normalized", "mun-one-classifier-unbiased-normalized"):
-        network = METHODS[f"{name}-with-visible"].network(3, "test_resnet", image_size=(64, 32))
-        visible, infrared = torch.rand(2, 1, 8, 4, 2)
-        assert network.generator(visible, infrared) is visible
+    assert loss("b+aux+idc").theta == 2
+    mean = METHODS["mun-mean"].with_alignments(0.25).create_loss(8, batch_size=2, iterations=3)
+    assert (mean.identity_alignment.reduction, mean.theta, mean.sigma) == ("mean", 0.5, 0.25)
+
+
+def test_controls_in_the_generator_s_place():
+    visible, infrared = torch.rand(2, 1, 8, 4, 2)
     for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
         network = METHODS["agw"].with_auxiliary(name).network(3, "test_resnet", image_size=(64, 32))
         assert torch.equal(network.auxiliary_branch.generator(visible, infrared), expected)
-    assert loss("mun-unbiased-mean", start=None).identity_alignment.reduction == "mean"
-    aligned = loss("agw", start="inputs", alignment=0.25, identity_alignment=0.5)
-    assert (aligned.theta, aligned.identity_alignment.normalize) == (0.5, True)
+
+
+@pytest.mark.parametrize(("own", "other"), [("b+aux+idc", "b"), ("mun-one-classifier", "b-one-classifier")])
+def test_mun_is_its_baseline_with_the_auxiliary_modality(own, other):
+    identities, images = torch.tensor([0, 0, 3, 3]), torch.rand(3, 2, 4, 3, 64, 32)
+    values = []
+    for method in (METHODS[own].with_alignments(1, 2), METHODS[other].with_auxiliary("random", 1, 2)):
+        torch.manual_seed(0)
+        network = method.network(4, "test_resnet", image_size=(64, 32))
+        loss = method.create_loss(network.embedding_dim, iterations=10, batch_size=4)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+        for batch in images:
+            total, terms = loss(network(*batch), identities)
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        values.append([total, *terms.values(), network.eval().embed(images[0, 0], "visible")])
+    assert len(values[0]) == 7
+    torch.testing.assert_close(*values, rtol=1e-4, atol=1e-5)

@@ -106,7 +106,8 @@ def write_run(folder, method, seed, rank1, **settings):
     """Write what a finished run of train.py leaves."""
     mean = {"rank-1": rank1, "rank-10": 0.9, "mAP": rank1 / 2, "mINP": 0.25}
     results = {i: {"all search": {"mean": {**mean, "rank-1": rank1 * share}}} for i, share in (("0", 0.1), ("875", 1))}
-    arguments = {"data": "fafe", "preset": "laptop", "backbone": "test_resnet", "epochs": "7", **settings}
+    arguments = {"method": method, "seed": str(seed), "data": "fafe", "preset": "laptop", "backbone": "test_resnet"}
+    arguments |= {"epochs": "7", **settings}
     run = folder / method / f"seed-{seed}"
     run.mkdir(parents=True)
     (run / "metrics.json").write_text(json.dumps({"arguments": arguments, "results": results}))
@@ -119,12 +120,14 @@ def test_runs_of_the_methods_are_taken_up(tables, tmp_path, monkeypatch):
     tables.write("methods", {"settings": {}, "rows": {}})
     for method, seed, rank1 in (("mun", 0, 0.5), ("b", 0, 0.25), ("b", 2, 0.35)):
         write_run(tmp_path / "runs", method, seed, rank1)
+    write_run(tmp_path / "runs", "b", 3, 0.5, alignment="1.0")
     (tmp_path / "runs" / "mun" / "seed-1").mkdir()  # not finished
     monkeypatch.setattr(sys, "argv", ["add_results.py", "methods", str(tmp_path / "runs")])
     add_results.main()
     assert tables.methods().splitlines()[2:] == [
         "| `b` | 0, 2 | 30.00 ± 7.07 | 90.00 ± 0.00 | 15.00 ± 3.54 | 25.00 ± 0.00 |",
         "| `mun` | 0 | 50.00 | 90.00 | 25.00 | 25.00 |",
+        "| `b --alignment 1` | 3 | 50.00 | 90.00 | 25.00 | 25.00 |",
     ]
     write_run(tmp_path / "runs", "agw", 1, 0.5, epochs="3")
     with pytest.raises(SystemExit, match=r"agw/seed-1/metrics.json must have the settings .*'epochs': '7'"):

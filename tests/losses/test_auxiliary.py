@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from tests import references
-from vireid.losses import AuxiliaryModalityLoss, BaselineLoss, IdentityConsistencyLoss, ModalityAlignmentLoss
+from vireid.losses import (
+    AuxiliaryModalityLoss,
+    BaselineLoss,
+    IdentityAlignmentLoss,
+    IdentityConsistencyLoss,
+    ModalityAlignmentLoss,
+)
 
 
 def output_of(visible, infrared, auxiliary):
@@ -26,8 +32,9 @@ def test_the_terms_are_added_to_those_of_the_loss(batch, views):
     output = output_of(all_visible, infrared, auxiliary)
     inner = BaselineLoss(label_smoothing=0.1)
     alignment = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1, prototypes=False, unbiased=True)
+    raw = {"identity_alignment": IdentityAlignmentLoss(), "modality_alignment": alignment}
     weights = {"identity_consistency_weight": 0.125, "identity_alignment_weight": 0.75}
-    loss = AuxiliaryModalityLoss(inner, **weights, modality_alignment_weight=0.5, modality_alignment=alignment)
+    loss = AuxiliaryModalityLoss(inner, **weights, modality_alignment_weight=0.5, **raw)
     total, terms = loss(output, identities)
     agreement = [references.identity_loss(logits, identities) for logits in (auxiliary, 4 * auxiliary)]
     rows = {"v": visible, "r": infrared, "a": auxiliary}
@@ -54,12 +61,26 @@ def test_one_classifier_counts_twice(batch):
     assert term.item() == pytest.approx(0.25 * 2 * references.identity_loss(auxiliary, identities), rel=1e-6)
 
 
+def test_defaults_are_the_forms_that_help(batch):
+    visible, infrared, auxiliary, identities = batch
+    alignment = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1, prototypes=False)
+    terms = AuxiliaryModalityLoss(BaselineLoss(), modality_alignment=alignment)(output_of(*batch[:3]), identities).terms
+    rows = [torch.nn.functional.normalize(row) for row in (visible, infrared, auxiliary)]
+    expected = 2 * references.identity_alignment(
+        dict(zip("vra", rows, strict=True)), dict.fromkeys("vra", identities), 0.55
+    )
+    assert terms["identity_alignment"].item() == pytest.approx(expected, rel=1e-6)
+    assert terms["identity_alignment"] > 0
+    assert terms["modality_alignment"] == alignment(visible, infrared, auxiliary, identities)
+
+
 def test_a_term_of_weight_zero_needs_no_fields(batch):
     visible, infrared, _, identities = batch
     output = SimpleNamespace(visible=visible, infrared=infrared, visible_logits=visible, infrared_logits=infrared)
     plain = BaselineLoss()(output, identities)
     unused = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1)
-    weights = {"identity_consistency_weight": 0, "modality_alignment_weight": 0}
+    terms = ("identity_consistency", "identity_alignment", "modality_alignment")
+    weights = {f"{term}_weight": 0 for term in terms}
     loss = AuxiliaryModalityLoss(BaselineLoss(), **weights, modality_alignment=unused)
     assert not [*loss.parameters()]
     assert torch.equal(loss(output, identities).total, plain.total)

@@ -13,13 +13,13 @@ from vireid.losses.outputs import LossOutput, check_parts, read_fields
 
 
 class AuxiliaryModalityLoss(nn.Module):
-    """Add γ L_idc, and θ L_ia and σ L_ma on request, to the loss of any method (Eq. 11-16).
+    """Add γ L_idc, θ L_ia and, where it is given, σ L_ma to the loss of any method (Eq. 11-16).
 
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
-    such as ``TwoStreamBaseline(…, generator="random")``. L_idc counts a classifier twice that serves both modalities.
-    From pretrained weights take L_ia of unit length, ``identity_alignment_weight=2`` with
-    ``identity_alignment=IdentityAlignmentLoss(normalize=True)``, and L_ma without its projections W,
-    ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)`` with weight 1.
+    such as ``TwoStreamBaseline(…, generator="inputs")``. L_idc counts a classifier twice that serves both modalities.
+    Unlike in :class:`MUNLoss`, the defaults are not the paper's but those that gained most on synthetic people: L_ia is
+    of embeddings of unit length, θ is 2 and σ is 1. Give it the L_ma that belongs to them, without projections W and
+    unbiased: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
     (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
@@ -28,10 +28,11 @@ class AuxiliaryModalityLoss(nn.Module):
     Args:
         loss: Loss of a method, called with the output and the identities.
         identity_consistency_weight: γ, at least 0; 0.25 in MUN.
-        identity_alignment_weight: θ, at least 0; 0.5 in MUN.
-        modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN, 1 is better for the unbiased one.
+        identity_alignment_weight: θ, at least 0; 0.5 in MUN. L_ia is a sum over the people of a batch,
+            and 2 is meant for 8 of them.
+        modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN.
         identity_consistency: Replacement for the default L_idc.
-        identity_alignment: Replacement for the default L_ia, of raw embeddings.
+        identity_alignment: Replacement for the default, ``IdentityAlignmentLoss(normalize=True)``.
         modality_alignment: L_ma, such as :class:`ModalityAlignmentLoss`; None leaves it out.
 
     Shape:
@@ -48,10 +49,11 @@ class AuxiliaryModalityLoss(nn.Module):
         >>> from vireid.losses import BaselineLoss
         >>> logits, embeddings = torch.zeros(4, 2), torch.rand(4, 8)
         >>> output = SimpleNamespace(
-        ...     visible=embeddings, infrared=embeddings, visible_logits=logits, infrared_logits=logits,
+        ...     visible=embeddings, infrared=embeddings, auxiliary=embeddings,
+        ...     visible_logits=logits, infrared_logits=logits,
         ...     auxiliary_visible_logits=logits, auxiliary_infrared_logits=logits)
         >>> list(AuxiliaryModalityLoss(BaselineLoss())(output, torch.tensor([0, 0, 1, 1])).terms)
-        ['identity', 'identity_consistency']
+        ['identity', 'identity_consistency', 'identity_alignment']
 
     References:
         Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
@@ -62,8 +64,8 @@ class AuxiliaryModalityLoss(nn.Module):
         loss: nn.Module,
         *,
         identity_consistency_weight: float = 0.25,
-        identity_alignment_weight: float = 0.0,
-        modality_alignment_weight: float = 0.25,
+        identity_alignment_weight: float = 2.0,
+        modality_alignment_weight: float = 1.0,
         identity_consistency: nn.Module | None = None,
         identity_alignment: nn.Module | None = None,
         modality_alignment: nn.Module | None = None,
@@ -80,7 +82,7 @@ class AuxiliaryModalityLoss(nn.Module):
         self.sigma = check_number("modality_alignment_weight", modality_alignment_weight, least=0)
         self.loss = loss
         self.identity_consistency = identity_consistency or IdentityConsistencyLoss()
-        self.identity_alignment = identity_alignment or IdentityAlignmentLoss()
+        self.identity_alignment = identity_alignment or IdentityAlignmentLoss(normalize=True)
         self.modality_alignment = modality_alignment if self.sigma else None
 
     def forward(self, output: Any, identities: Tensor) -> LossOutput:
