@@ -11,7 +11,6 @@ where it was interrupted; finished rows are not trained again, whichever table a
 ablation.json and ablation.png.
 """
 
-import argparse
 import json
 import shlex
 import subprocess
@@ -19,7 +18,7 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
-from options import run_script
+from options import Parser, run_script
 
 from vireid.visualization import plot_bars
 
@@ -106,9 +105,7 @@ QUANTILES = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     every = [name for name in TABLES if name != "module" and not name.endswith("-helpful")]
     add("--tables", nargs="+", choices=TABLES, default=every, help="(%(default)s)")

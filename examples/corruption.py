@@ -12,13 +12,12 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 
-import argparse
 import json
 from pathlib import Path
 
 import torch
 from methods import name_of
-from options import at_least, run_script
+from options import Parser, at_least, run_script
 from runs import load
 from sources import create_protocols, open_test_data
 from tqdm import tqdm
@@ -34,7 +33,7 @@ TABLE_5 = {  # rank-1 and mAP, in percent
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("networks", type=Path, nargs="+", help="folders of embedders, or training states such as runs/train/last.pt")
     add("--names", nargs="+", help="names of the networks in titles and rows; by default their methods, or their paths")

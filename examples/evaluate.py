@@ -12,13 +12,12 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import torch
-from options import run_script
+from options import Parser, run_script
 from runs import load
 from sources import OWN, add_own_data, create_protocols, open_test_data
 
@@ -28,7 +27,7 @@ from vireid.visualization import plot_rankings
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("network", type=Path, help="folder of an embedder, or a training state such as runs/train/last.pt")
     add("--dataset", choices=("sysu", "regdb", "llcm", *OWN), help="by default the one that the network was trained on")

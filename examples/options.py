@@ -29,11 +29,22 @@ PRESETS = {  # warm-up, decays and evaluations are counted in epochs
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """The parser of a script: its options are not abbreviated, and it tells a mistake in one line."""
+
+    def __init__(self, description):
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=form, allow_abbrev=False)
+
+    def error(self, message):
+        """End with a mistake in the options."""
+        message = message.removeprefix("argument ").replace(": must ", " must ", 1).rstrip(".")
+        self.exit(2, f"{self.prog}: {message}. {self.prog} --help lists the options.\n")
+
+
 def parse_arguments(description, arguments=None):
     """Read the options of train.py."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description)
     add = parser.add_argument
     add("--dataset", choices=("sysu", "regdb", "llcm", *OWN), default="sysu", help="layout and protocol (%(default)s)")
     add("--root", type=Path, help="folder of the data set, or a table; by default synthetic data are generated")

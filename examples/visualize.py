@@ -12,12 +12,11 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait slow down all that share a core
 
-import argparse
 from functools import partial
 from pathlib import Path
 
 import torch
-from options import at_least, run_script
+from options import Parser, at_least, run_script
 from runs import load
 from sources import create_protocols, open_test_data
 from torch.nn.functional import normalize
@@ -36,7 +35,7 @@ from vireid.visualization import (
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("networks", type=Path, nargs="+", help="training states or folders of embedders, in the order of the panels")
     add("--dataset", choices=("sysu", "regdb", "llcm"), help="by default the one that they were trained on")

@@ -511,15 +511,15 @@ def parsed(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "argument --epochs: must be at least 1, got 0"),
-        (["--evaluate-every", "0"], "argument --evaluate-every: must be at least 1, got 0"),
-        (["--lr", "nan"], "argument --lr: must be at least 0, got nan"),
-        (["--lr", "inf"], "argument --lr: must be at least 0, got inf"),
-        (["--workers", "-1"], "argument --workers: must be at least 0, got -1"),
-        (["--size", "0", "32"], "argument --image-size/--size: must be at least 1, got 0"),
-        (["--epochs", "2.5"], "argument --epochs: invalid int value: '2.5'"),
+        (["--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["--evaluate-every", "0"], "--evaluate-every must be at least 1, got 0"),
+        (["--lr", "nan"], "--lr must be at least 0, got nan"),
+        (["--lr", "inf"], "--lr must be at least 0, got inf"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--size", "0", "32"], "--image-size/--size must be at least 1, got 0"),
+        (["--epochs", "2.5"], "--epochs: invalid int value: '2.5'"),
         (["--epoch", "2"], "unrecognized arguments: --epoch 2"),
-        (["--dataset", "regdb", "--trial", "11"], "argument --trial: invalid choice: '11' (choose from"),
+        (["--dataset", "regdb", "--trial", "11"], "--trial: invalid choice: '11' (choose from"),
         (["--trial", "2"], "--trial must be left out for sysu, which has no trials, got 2."),
         (
             ["--recipe", "caj"],
@@ -527,9 +527,12 @@ def parsed(*arguments):
         ),
         (["--method", "cil", "--recipe", "agw"], "--recipe must be one of caj, caj+, cil, cil-literal for cil, which"),
         (["--auxiliary"], "--auxiliary must be left out for mun, which has a third modality."),
-        (["--method", "agw", "--alignment", "0.25"], "--alignment must be left out for agw without --auxiliary, got 0.25."),
-        (["--method", "agww"], "argument --method: must be a row of docs/methods.md, such as agw or agw+j, got 'agww'"),
-        (["--method", "agw", "--auxiliary", "input"], "argument --auxiliary: invalid choice: 'input'"),
+        (
+            ["--method", "agw", "--alignment", "0.25"],
+            "--alignment must be left out for agw without --auxiliary, got 0.25.",
+        ),
+        (["--method", "agww"], "--method must be a row of docs/methods.md, such as agw or agw+j, got 'agww'"),
+        (["--method", "agw", "--auxiliary", "input"], "--auxiliary: invalid choice: 'input'"),
         (["--dataset", "folder", "--visible", "rgb"], "--infrared must be given for --dataset folder."),
         (["--dataset", "table"], "--root must be given for --dataset table."),
         (["--dataset", "table", "--root", "x", "--pattern", "."], "--pattern must be left out for --dataset table."),
@@ -560,12 +563,14 @@ def test_missing_libraries_are_told_before_the_work(monkeypatch):
 
 
 def test_help_and_typos_do_not_wait_for_torch(tmp_path):
-    for option in ("--help", "--batchsize"):
+    answers = {"--help": "--init-from", "--batchsize": "train.py: unrecognized arguments: --batchsize. train.py --help"}
+    for option, answer in answers.items():
         command = [sys.executable, "-X", "importtime", str(ROOT / "examples" / "train.py"), option]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == (0 if option == "--help" else 2)
         assert not re.search(r"\| +(torch|numpy|timm|accelerate)$", done.stderr, re.MULTILINE)
-        assert "--init-from" in done.stdout + done.stderr
+        assert answer in done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) == (0 if option == "--help" else 1) + done.stderr.count("import time:")
 
 
 def test_preset_of_the_paper():
