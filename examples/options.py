@@ -75,7 +75,7 @@ def parse_arguments(description, arguments=None):
     add("--batches-per-epoch", type=at_least(1), help="of all processes; by default one pass over the larger modality")
     add("--mixed-precision", choices=("no", "bf16"), default="no", help="(%(default)s)")
     add("--workers", type=at_least(0), default=1, help="processes that load images (%(default)s)")
-    add("--decoder", choices=("simplejpeg",), help="library that decodes JPEG files, faster than Pillow")
+    add("--decoder", choices=("simplejpeg",), help="library that decodes JPEG files, faster (Pillow)")
     add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
     add("--tracker", choices=("tensorboard", "wandb", "mlflow"), help="where to log the numbers of log.csv as well")
     parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
