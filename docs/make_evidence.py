@@ -98,6 +98,7 @@ TABLE_5 = {
     "+ Aux + L_idc + L_ia": "b+aux+idc+ia",
     "+ L_ma, unbiased, without W": "mun --alignment 0.25",
     "the same, L_ia of unit length": SMALL,
+    "2 L_ia + L_ma of these forms": FULL,
 }
 CLASSIFIERS = {
     "B": "b",

@@ -88,7 +88,8 @@ class Method(NamedTuple):
         if alignment is not None:
             loss = partial(loss, ma=alignment, **HELPFUL)
         if identity_alignment is not None:
-            loss = partial(loss, ia=identity_alignment, identity_alignment=NORMALIZED)
+            own = getattr(self.loss, "keywords", {}).get("identity_alignment", {})
+            loss = partial(loss, ia=identity_alignment, identity_alignment=own | NORMALIZED)
         return self._replace(loss=loss)
 
 

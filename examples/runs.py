@@ -88,18 +88,20 @@ def is_whole(folder, say):
     return True
 
 
-def diagnose(output, identities):
+def diagnose(output, identities, criterion):
     """Describe the auxiliary modality of a batch, of a network that has one, beside the terms of the loss."""
     names = ("visible", "infrared", "auxiliary", "auxiliary_visible_logits", "auxiliary_infrared_logits")
     if any(getattr(output, name, None) is None for name in names):
         return {}
-    found = vireid.losses.describe_auxiliary(output, identities)
+    alignment = getattr(criterion, "identity_alignment", None)
+    found = vireid.losses.describe_auxiliary(output, identities, identity_alignment=alignment)
     return {f"auxiliary {name}": value for name, value in found.items()}
 
 
-def judge_auxiliary(history, report=lambda warning: None):
-    """Report and return a warning if the auxiliary modality told no people apart in the steps of an epoch, or ""."""
-    known = [values for values in history if {"identity_consistency", "auxiliary consistency"} <= values.keys()]
+def judge_auxiliary(history, length, report=lambda warning: None):
+    """Report and return a warning if the auxiliary modality told no people apart in the last steps, after 100, or ""."""
+    steps = history[-length:] if len(history) >= 100 else []
+    known = [values for values in steps if {"identity_consistency", "auxiliary consistency"} <= values.keys()]
     if not known:
         return ""
     guess, active = (
@@ -109,10 +111,8 @@ def judge_auxiliary(history, report=lambda warning: None):
     if guess <= 90:
         return ""
     found = f"L_idc is at {guess:.0f} % of a guess, and {active:.0f} % of the hinges of L_ia are active"
-    remedy = (
-        "A generator that starts at its inputs stays alive (A38 in the paper notes): that of MUN with --pretrained, and"
-    )
-    warning = f"The auxiliary modality has collapsed: {found}. {remedy} that of --auxiliary inputs."
+    remedy = "A generator that starts at its inputs stays alive (A38 in the paper notes): take --auxiliary inputs, or"
+    warning = f"The auxiliary modality has collapsed: {found}. {remedy} --method mun with --pretrained."
     report(f"\n{warning}")
     return warning
 

@@ -42,7 +42,7 @@ class Step(torch.nn.Module):
         visible = torch.cat(visible.unbind(1)) if visible.ndim == 5 else visible  # view after view
         output = self.model(visible, infrared)
         total, terms = self.criterion(output, identities)
-        return total, terms | diagnose(output, identities)
+        return total, terms | diagnose(output, identities, self.criterion)
 
 
 def build(args, accelerator):
@@ -148,7 +148,7 @@ def fit(args, accelerator, watch):
                 progress.set_postfix(terms, refresh=False)
                 progress.update()
                 watch(run, epoch)
-            told = told or (epoch >= args.warm_up and judge_auxiliary(run.history[-length:], accelerator.print))
+            told = told or (epoch >= args.warm_up and judge_auxiliary(run.history, length, accelerator.print))
         progress.close()
         if main:
             report(run, settings)

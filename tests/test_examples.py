@@ -753,24 +753,26 @@ def test_collapsed_auxiliary_modality_is_told(generator):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        terms |= module("runs").diagnose(output, identities)
+        terms |= module("runs").diagnose(output, identities, loss)
         history.append({name: value.item() for name, value in terms.items()})
     assert history[-1]["identity"] < 0.5 * history[0]["identity"]
-    warning = module("runs").judge_auxiliary(history[-10:])
+    assert module("runs").judge_auxiliary(history, 10) == ""  # too early to tell
+    history = [*history[:1] * 70, *history]
+    warning = module("runs").judge_auxiliary(history, 10)
     assert ("The auxiliary modality has collapsed: L_idc is at 1" in warning) == isinstance(generator, Constant)
     assert (warning == "") != isinstance(generator, Constant)
-    assert warning == "" or warning.endswith("that of MUN with --pretrained, and that of --auxiliary inputs.")
+    assert warning == "" or warning.endswith("take --auxiliary inputs, or --method mun with --pretrained.")
     reports = []
-    assert module("runs").judge_auxiliary(history[-10:], reports.append) == warning
+    assert module("runs").judge_auxiliary(history, 10, reports.append) == warning
     assert reports == ([f"\n{warning}"] if warning else [])
 
 
 def test_other_methods_have_no_auxiliary_modality_to_judge():
     network = methods()["b"].network(4, "test_resnet", image_size=(64, 32))
-    assert module("runs").diagnose(network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])) == {}
-    assert module("runs").judge_auxiliary([{"identity": 9.0}]) == ""
+    assert module("runs").diagnose(network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3]), None) == {}
+    assert module("runs").judge_auxiliary([{"identity": 9.0}] * 100, 10) == ""
     unused = {"identity": 1.0, "auxiliary consistency": 2.0, "auxiliary active_hinges": 1.0}  # b+aux, without L_idc
-    assert module("runs").judge_auxiliary([unused]) == ""
+    assert module("runs").judge_auxiliary([unused] * 100, 10) == ""
 
 
 @pytest.mark.parametrize("start", ["random", "inputs"])

@@ -150,6 +150,10 @@ def test_forms_that_help_keep_the_switches_of_their_method():
         assert (form.theta, form.sigma, alignment.projection, alignment.mmd.unbiased) == (2, 1, "none", True), name
         assert form.identity_alignment.normalize, name
     assert loss("b+aux+idc").theta == 2
+    assert METHODS["mun-mean"].with_alignments(1, 2).loss.keywords["identity_alignment"] == {
+        "reduction": "mean",
+        "normalize": True,
+    }
     mean = METHODS["mun-mean"].with_alignments(0.25).create_loss(8, batch_size=2, iterations=3)
     assert (mean.identity_alignment.reduction, mean.theta, mean.sigma) == ("mean", 0.5, 0.25)
 

@@ -89,6 +89,11 @@ def test_a_term_of_weight_zero_needs_no_fields(batch):
         AuxiliaryModalityLoss(BaselineLoss())(output, identities)
 
 
+class Total(torch.nn.Module):
+    def forward(self, output, identities):
+        return output.visible.sum()
+
+
 def test_errors(batch):
     visible, infrared, auxiliary, identities = batch
     loss = AuxiliaryModalityLoss(BaselineLoss(identity_consistency=IdentityConsistencyLoss()))
@@ -98,3 +103,5 @@ def test_errors(batch):
         loss(output_of(visible, infrared, auxiliary), identities)
     with pytest.raises(TypeError, match="loss must be a module, got 'type'"):
         AuxiliaryModalityLoss(BaselineLoss)
+    with pytest.raises(TypeError, match=r"loss must return a LossOutput, got 'Tensor'. LossOutput.from_terms"):
+        AuxiliaryModalityLoss(Total())(output_of(visible, infrared, auxiliary), identities)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vireid._checks import check_number, check_type, require
 from vireid.losses.alignment import IdentityAlignmentLoss
 from vireid.losses.identity import IdentityConsistencyLoss
-from vireid.losses.outputs import LossOutput, check_parts, read_fields
+from vireid.losses.outputs import LossOutput, check_parts, compute_terms, read_fields
 
 
 class AuxiliaryModalityLoss(nn.Module):
@@ -26,7 +26,7 @@ class AuxiliaryModalityLoss(nn.Module):
     v · b rows, all first views first; the alignments take those, from which the auxiliary modality is made.
 
     Args:
-        loss: Loss of a method, called with the output and the identities.
+        loss: Loss of a method, a module called with the output and the identities that returns a :class:`LossOutput`.
         identity_consistency_weight: γ, at least 0; 0.25 in MUN.
         identity_alignment_weight: θ, at least 0; 0.5 in MUN. L_ia is a sum over the people of a batch,
             and 2 is meant for 8 of them.
@@ -41,7 +41,7 @@ class AuxiliaryModalityLoss(nn.Module):
 
     Raises:
         ValueError: If a weight is out of its range, the shapes do not match, or ``loss`` has such a term already.
-        TypeError: If the output lacks a field that a term needs.
+        TypeError: If the output lacks a field that a term needs, or ``loss`` returns something else.
 
     Example:
         >>> import torch
@@ -87,7 +87,7 @@ class AuxiliaryModalityLoss(nn.Module):
 
     def forward(self, output: Any, identities: Tensor) -> LossOutput:
         """Compute the terms of the method, γ L_idc, θ L_ia and σ L_ma."""
-        terms = dict(self.loss(output, identities).terms)
+        terms = compute_terms(self.loss, output, identities)
         if self.gamma:
             remedy = "A network with generator='random' has them."
             logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits", remedy=remedy)

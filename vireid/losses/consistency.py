@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vireid._checks import check_flags, check_integer, check_number, check_tensor, check_type, require
 from vireid.losses.centers import widen
-from vireid.losses.outputs import LossOutput, read_fields
+from vireid.losses.outputs import LossOutput, compute_terms, read_fields
 
 
 class ViewCrossEntropyLoss(nn.Module):
@@ -149,7 +149,7 @@ class ConsistentViewsLoss(nn.Module):
         rule = f"have the rows of two or more views of the {number} pairs"
         require(views >= 2 and rest == 0, "output.visible_logits", rule, tuple(v_logits.shape))
         seen = _FirstViews(output, number) if self.first_view_only else output
-        terms = {**self.loss(seen, identities).terms}
+        terms = compute_terms(self.loss, seen, identities)
         terms["consistency"] = self.weight * self.consistency(v_logits.reshape(views, number, -1))
         return LossOutput.from_terms(terms)
 

@@ -32,6 +32,14 @@ def read_fields(output: object, *fields: str, remedy: str = "") -> tuple[Tensor,
     return tuple(getattr(output, field) for field in fields)
 
 
+def compute_terms(loss: nn.Module, output: object, identities: Tensor) -> dict[str, Tensor]:
+    """Return the terms of the loss of any method."""
+    found = loss(output, identities)
+    remedy = 'LossOutput.from_terms({"identity": …}) makes one of named terms.'
+    require(isinstance(found, LossOutput), "loss", "return a LossOutput", type(found).__name__, remedy, error=TypeError)
+    return dict(found.terms)
+
+
 def check_parts(**parts: nn.Module | None) -> None:
     """Require a module or None for every named argument."""
     for argument, part in parts.items():
