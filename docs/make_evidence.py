@@ -103,8 +103,8 @@ TABLE_5 = {
 CLASSIFIERS = {
     "B": "b",
     "B + Aux + L_idc + L_ia": "b+aux+idc+ia",
-    "the same + L_ma, unbiased, without W": "mun --alignment 0.25",
-    "the same, L_ia of unit length": SMALL,
+    "+ L_ma, unbiased, without W": "mun --alignment 0.25",
+    "+ L_ma, L_ia of unit length": SMALL,
     "one classifier for both": "b-one-classifier",
 }
 
