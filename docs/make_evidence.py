@@ -51,24 +51,23 @@ COURSES = {  # of training: a baseline, the same with the module, the length, an
     "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25", 1500, "train.py"),
 }
 FORMS = {  # of L_ma and L_ia, with ImageNet weights
-    "without L_ma": "b+aux+idc+ia",
-    "the paper's: W trained, σ = 0.008": "mun",
-    "without W, σ = 0.008": "mun-without-w",
-    "without W, unbiased, σ = 0.25": "mun --alignment 0.25",
-    "the same, without L_ia": "b --auxiliary inputs --alignment 0.25",
-    "the same, L_ia as a mean over the people": "mun-mean --alignment 0.25",
-    "the same, L_ia of unit length": SMALL,
+    "no L_ma": "b+aux+idc+ia",
+    "L_ma as printed: W trained, σ = 0.008": "mun",
+    "L_ma without W, unbiased, σ = ¼": "mun --alignment 0.25",
+    "this L_ma, no L_ia": "b --auxiliary inputs --alignment 0.25",
+    "this L_ma, L_ia as a mean over the people": "mun-mean --alignment 0.25",
+    "this L_ma, ½ L_ia of unit length": SMALL,
 }
 FORMS_OF_ONE = {  # L_ma without W, unbiased
     "one classifier": "b-one-classifier",
-    "+ Aux + L_idc + L_ia": "mun-one-classifier",
-    "+ Aux + L_idc + L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25",
-    "+ Aux + L_idc + L_ia + L_ma": "mun-one-classifier --alignment 0.25",
-    "+ Aux + L_idc + L_ia of unit length + L_ma": f"b-one-classifier --auxiliary inputs {WEAK}",
-    "the same, the visible map in place of Aux": f"b-one-classifier --auxiliary visible {WEAK}",
-    "+ Aux + L_idc + 2 L_ia of unit length + L_ma": f"b-one-classifier --auxiliary inputs {STRONG}",
-    "the same, the visible map": f"b-one-classifier --auxiliary visible {STRONG}",
-    "+ L_ma of visible and infrared": "mun-one-classifier-direct",
+    "+ Aux + L_idc + ½ L_ia, raw": "mun-one-classifier",
+    "+ Aux + L_idc + ¼ L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25",
+    "+ Aux + L_idc + ½ L_ia, raw, + ¼ L_ma": "mun-one-classifier --alignment 0.25",
+    "+ Aux + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary inputs {WEAK}",
+    "+ visible map + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary visible {WEAK}",
+    "+ Aux + L_idc + 2 L_ia + L_ma": f"b-one-classifier --auxiliary inputs {STRONG}",
+    "+ visible map + L_idc + 2 L_ia + L_ma": f"b-one-classifier --auxiliary visible {STRONG}",
+    "+ ¼ L_ma of visible and infrared, no third modality": "mun-one-classifier-direct",
 }
 TABLE_1_SMALL = methods_of("1-helpful", WEAK) | {
     "+ Aux + L_idc + L_ia": "b --auxiliary inputs --identity-alignment 0.5",
@@ -85,26 +84,30 @@ STRENGTHS = {  # of B + Aux + L_idc
 }
 CONTROLS = {  # in the generator's place
     "generator, ½ L_ia + ¼ L_ma": SMALL,
-    "infrared map, the same": f"b --auxiliary infrared {WEAK}",
-    "visible map, the same": f"b --auxiliary visible {WEAK}",
-}
-STRONG_CONTROLS = {
+    "infrared map, ½ L_ia + ¼ L_ma": f"b --auxiliary infrared {WEAK}",
+    "visible map, ½ L_ia + ¼ L_ma": f"b --auxiliary visible {WEAK}",
     "generator, 2 L_ia + L_ma": FULL,
-    "mean of both maps, as these": f"b --auxiliary mean {STRONG}",
-    "visible map, as these": f"b --auxiliary visible {STRONG}",
+    "mean of both maps, 2 L_ia + L_ma": f"b --auxiliary mean {STRONG}",
+    "visible map, 2 L_ia + L_ma": f"b --auxiliary visible {STRONG}",
+}
+TRAINING = {  # of the generator, and of the network with the alignment losses
+    "B + Aux + L_idc + 2 L_ia + L_ma": FULL,
+    "the generator at a quarter of its rate": f"mun-slow-generator {STRONG}",
+    "L_ia and L_ma only after 125 iterations": f"mun-late-alignment {STRONG}",
 }
 TABLE_5 = {
     "B": "b",
-    "+ Aux + L_idc + L_ia": "b+aux+idc+ia",
-    "+ L_ma, unbiased, without W": "mun --alignment 0.25",
-    "the same, L_ia of unit length": SMALL,
-    "2 L_ia + L_ma of these forms": FULL,
+    "+ Aux + L_idc + ½ L_ia, raw": "b+aux+idc+ia",
+    "+ Aux + L_idc + ½ L_ia, raw, + ¼ L_ma": "mun --alignment 0.25",
+    "+ Aux + L_idc + ½ L_ia + ¼ L_ma": SMALL,
+    "+ Aux + L_idc + 2 L_ia + L_ma": FULL,
 }
 CLASSIFIERS = {
     "B": "b",
-    "B + Aux + L_idc + L_ia": "b+aux+idc+ia",
-    "+ L_ma, unbiased, without W": "mun --alignment 0.25",
-    "+ L_ma, L_ia of unit length": SMALL,
+    "+ Aux + L_idc + ½ L_ia, raw": "b+aux+idc+ia",
+    "+ Aux + L_idc + ½ L_ia, raw, + ¼ L_ma": "mun --alignment 0.25",
+    "+ Aux + L_idc + ½ L_ia + ¼ L_ma": SMALL,
+    "+ Aux + L_idc + 2 L_ia + L_ma": FULL,
     "one classifier for both": "b-one-classifier",
 }
 
@@ -289,7 +292,8 @@ TABLES = {
     "forms-one-report": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier"),
     "forms-one": partial(paired, rows=FORMS_OF_ONE, over="b-one-classifier", data="selection", iterations=500),
     "strengths": partial(paired, rows=STRENGTHS, over=SMALL, data="selection", iterations=500),
-    "controls": partial(paired, rows=CONTROLS | STRONG_CONTROLS, over=SMALL, data="selection", iterations=500),
+    "training": partial(paired, rows=TRAINING, over=FULL, data="selection", iterations=500),
+    "controls": partial(paired, rows=CONTROLS, over=SMALL, data="selection", iterations=500),
     "attempts": attempts,
 }
 
@@ -325,11 +329,12 @@ def plot(runs):
         rates = [result["rank-1"] for result in results.values()]
         courses.plot([*results], rates, style, markersize=4, label=label, color=colour)
 
-    for colour, name in enumerate([*COURSES][:3]):
-        for results, style, what in zip(course(runs, name), ("o--", "o-"), ("", " + module"), strict=True):
-            draw(results, style, f"{name}{what}", f"C{colour}")
-    draw(course(runs, "one classifier, 2 L_ia + L_ma")[1], "s:", "one classifier + module, 2 L_ia + L_ma", "C1")
-    draw(course(runs, "AGW, L_ma")[1], "s:", "AGW + module with L_ma", "C2")
+    added = " + L_idc + raw L_ia", " + L_idc + raw L_ia", " + L_idc"  # to the first three
+    for colour, (name, what) in enumerate(zip(COURSES, added, strict=False)):
+        for results, style, losses in zip(course(runs, name), ("o--", "o-"), ("", what), strict=True):
+            draw(results, style, f"{name}{losses}", f"C{colour}")
+    draw(course(runs, "one classifier, 2 L_ia + L_ma")[1], "s:", "one classifier + L_idc + 2 L_ia + L_ma", "C1")
+    draw(course(runs, "AGW, L_ma")[1], "s:", "AGW + L_idc + ¼ L_ma", "C2")
     courses.set(xlabel="iterations", ylabel="rank-1 (%)", title="60 unseen people, seed 0")
     courses.legend(loc="upper left", bbox_to_anchor=(1, 1))
     for axes in (forest, courses):
