@@ -99,11 +99,16 @@ def _choose_group(rows: int, k: int) -> int:
 
 def _measure(x: Tensor, stored: Tensor, places: Tensor, cosine: bool) -> Tensor:
     """Compute the distances q m of each query to the rows at its places, in the precision of the queries."""
-    count = max(1, 2**18 // (places.shape[1] * x.shape[1]))  # of queries; their differences stay in the cache
+    count = max(1, 2**20 // (places.shape[1] * x.shape[1]))  # of queries: enough for several threads
+    size = min(count, len(x)) * places.shape[1], x.shape[1]
+    rows, differences = stored.new_empty(size), x.new_empty(size)
     squared = []
     for part, near in zip(torch.split(x, count), torch.split(places, count), strict=True):
-        rows = stored.index_select(0, near.flatten()).view(*near.shape, -1).to(x.dtype)  # indexing takes thrice as long
-        squared.append(rows.sub_(part[:, None]).square_().sum(2))
+        rows, differences = rows[: near.numel()], differences[: near.numel()]
+        torch.index_select(stored, 0, near.flatten(), out=rows)  # indexing takes thrice as long
+        of_each = differences.view(*near.shape, -1)
+        torch.sub(rows.view_as(of_each), part[:, None], out=of_each)
+        squared.append(of_each.square_().sum(2))
     return torch.cat(squared) / 2 if cosine else torch.cat(squared).sqrt()
 
 
