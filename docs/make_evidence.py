@@ -284,7 +284,6 @@ TABLES = {
     "table-1-small": partial(paired, rows=TABLE_1_SMALL, over="b"),
     "table-2": partial(paired, rows=methods_of("2-helpful"), over=FULL),
     "table-2-small": partial(paired, rows=methods_of("2-helpful", WEAK), over=SMALL),
-    "table-3": partial(paired, rows=methods_of("3-helpful"), over=FULL),
     "table-3-small": partial(paired, rows=methods_of("3-helpful", WEAK), over=SMALL),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
