@@ -75,7 +75,6 @@ class Method(NamedTuple):
             return vireid.losses.AuxiliaryModalityLoss(
                 self.create_loss(embedding_dim, **sizes),
                 identity_alignment_weight=identity_alignment or 0,
-                identity_alignment=vireid.losses.IdentityAlignmentLoss(**NORMALIZED),
                 modality_alignment_weight=alignment or 0,
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )

@@ -14,7 +14,10 @@ def load(source):
     """Load a network for evaluation and the notes of its training, from an embedder's folder or a state of train.py."""
     if source.is_file():
         state = read_state(source)
-        method = METHODS[state["method"]].with_auxiliary(state.get("auxiliary"))
+        name = state["method"]
+        if name not in METHODS:
+            raise ValueError(f"{source} must be of a method of methods.py, got {name!r}. Take best/ beside it.")
+        method = METHODS[name].with_auxiliary(state.get("auxiliary"))
         network = method.network(state["num_identities"], state["backbone"], image_size=tuple(state["image_size"]))
         network.load_state_dict(weights_of(state))
         network.embedder.preprocessing = preprocessing_of(state, source)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -765,6 +766,22 @@ def test_collapsed_auxiliary_modality_is_told(generator):
     reports = []
     assert module("runs").judge_auxiliary(history, 10, reports.append) == warning
     assert reports == ([f"\n{warning}"] if warning else [])
+
+
+def test_state_of_a_method_that_is_no_more(tmp_path):
+    save_training_state(tmp_path / "last.pt", {"method": "agw+aux", "plain": {}, "notes": {}})
+    with pytest.raises(ValueError, match=r"must be of a method of methods.py, got 'agw\+aux'. Take best/ beside it."):
+        module("runs").load(tmp_path / "last.pt")
+
+
+def test_hinges_of_the_log_are_those_of_the_loss():
+    rows = torch.tensor([[10.0, 0.0], [10.0, 0.0], [20.0, 0.0], [20.0, 0.0]])  # apart, but not at unit length
+    output = SimpleNamespace(visible=rows, infrared=rows, auxiliary=rows)
+    output.auxiliary_visible_logits = output.auxiliary_infrared_logits = torch.zeros(4, 2)
+    sizes = {"batch_size": 4, "iterations": 1}
+    losses = (methods()["mun"].with_alignments(1, theta).create_loss(2, **sizes) for theta in (None, 2))
+    found = [module("runs").diagnose(output, torch.tensor([0, 0, 1, 1]), loss) for loss in losses]
+    assert [float(terms["auxiliary active_hinges"]) for terms in found] == [0, 1]
 
 
 def test_other_methods_have_no_auxiliary_modality_to_judge():
