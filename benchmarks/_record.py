@@ -19,10 +19,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the examples do, before torch is imported
 
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
+sys.path.append(str(Path(__file__).parents[1] / "examples"))  # whose options.keep_memory benchmarks call
 
 import torch
-from options import keep_memory  # noqa: F401  (benchmarks call it)
 
 from vireid.evaluation.nearest import _multiplies_bfloat16
 

@@ -25,6 +25,7 @@ import _record
 import numpy as np
 import simplejpeg
 import torch
+from options import keep_memory
 from PIL import Image
 from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -185,7 +186,7 @@ def main(args):
         way, root, repeats = args.grow
         go_through(way, root, int(repeats))
         return
-    _record.keep_memory()
+    keep_memory()
     with tempfile.TemporaryDirectory() as folder, _record.measuring(args) as figures:
         size_of = {"train_identities": 8, "test_identities": 2, "images_per_camera": args.images}
         sizes = {(96, 48), *(size for size, _ in CASES.values())}

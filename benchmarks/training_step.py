@@ -15,6 +15,7 @@ from functools import partial
 
 import _record
 import torch
+from options import keep_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from vireid import MUN
@@ -37,7 +38,7 @@ def main():
     args = _record.parse(parser)
 
     if args.keep_memory:
-        _record.keep_memory()
+        keep_memory()
     torch.manual_seed(0)
     statistics_of = "shared" if args.together else "own"
     model = MUN(4, args.backbone, image_size=tuple(args.size), auxiliary_statistics=statistics_of).to(args.device)
