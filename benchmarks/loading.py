@@ -5,7 +5,7 @@
 "PIL" is what the scripts of the field do with a file: open, resize, array, back to PIL, pad, crop, flip, tensor,
 normalise. vireid does the same with its ``agw`` recipe, from the same JPEG files, in turn, on one thread, with Pillow
 and with simplejpeg, at equal filters; figures are processor times, ratios are those of each round. "read" and "transform"
-are the parts of the last. The main job is `examples/train.py` with its defaults: what one worker makes and what the
+are the parts of the last. The main job is `examples/train.py` with its defaults, but MUN as printed: what one worker makes and what the
 network takes, each alone and by the clock, and for what share of the time the network waits if both run. The last rows
 compare the memory of a process that goes through the data set with loading on demand to one that first puts all images
 into an array, as those scripts do.

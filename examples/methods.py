@@ -63,13 +63,9 @@ class Method(NamedTuple):
         )
 
     def with_auxiliary(self, start, alignment=None, identity_alignment=None):
-        """Return the method with MUN's generator, which starts as named, L_idc, and weights of L_ma and L_ia, or as it is.
-
-        A name of CONTROLS is put in the generator's place.
-        """
+        """Return the method with a generator by name, L_idc, and weights of L_ma and L_ia; without a name, as it is."""
         if start is None:
             return self
-        generator = control(start) if start in CONTROLS else start
 
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
@@ -79,7 +75,7 @@ class Method(NamedTuple):
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
 
-        return self._replace(network=partial(self.network, generator=generator), loss=create, needs_sizes=True)
+        return self._replace(network=partial(self.network, generator=start), loss=create, needs_sizes=True)
 
     def with_alignments(self, alignment=None, identity_alignment=None):
         """Return a method of MUN's loss with L_ma and L_ia in the forms that help, in place of its own if it has them."""
@@ -116,24 +112,6 @@ def mun(*, start=None, stages=1, non_local=False, **options):
         return vireid.MUN(num_identities, backbone, generator=generator, **options)
 
     return create
-
-
-CONTROLS = {
-    "visible": lambda visible, infrared: visible,
-    "infrared": lambda visible, infrared: infrared,
-    "mean": lambda visible, infrared: (visible + infrared) / 2,
-}
-
-
-def control(name):
-    """Make what stands in the generator's place and learns nothing: a map of the pair, or the mean of both."""
-    from torch import nn  # noqa: PLC0415  (--help needs none)
-
-    class Control(nn.Module):
-        def forward(self, visible, infrared):
-            return CONTROLS[name](visible, infrared)
-
-    return Control()
 
 
 def intermediate(maker):

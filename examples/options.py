@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from methods import CONTROLS, METHODS, RECIPES
+from methods import METHODS, RECIPES
 from sources import OWN, OWN_OPTIONS, add_own_data, require_own_data
 
 import vireid
@@ -113,7 +113,7 @@ def set_defaults(parser, args):
 
 def add_auxiliary(parser):
     """Add the options of MUN's modality and losses on top of another method."""
-    starts = {"nargs": "?", "choices": ("random", "inputs", *CONTROLS), "const": True}
+    starts = {"nargs": "?", "choices": ("random", "inputs", "visible", "infrared", "mean"), "const": True}
     started = "add L_idc and MUN's generator; its start (inputs for a pretrained network, else random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     form = "for MUN and with --auxiliary"

@@ -158,13 +158,6 @@ def test_forms_that_help_keep_the_switches_of_their_method():
     assert (mean.identity_alignment.reduction, mean.theta, mean.sigma) == ("mean", 0.5, 0.25)
 
 
-def test_controls_in_the_generator_s_place():
-    visible, infrared = torch.rand(2, 1, 8, 4, 2)
-    for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
-        network = METHODS["agw"].with_auxiliary(name).network(3, "test_resnet", image_size=(64, 32))
-        assert torch.equal(network.auxiliary_branch.generator(visible, infrared), expected)
-
-
 @pytest.mark.parametrize(("own", "other"), [("b+aux+idc", "b"), ("mun-one-classifier", "b-one-classifier")])
 def test_mun_is_its_baseline_with_the_auxiliary_modality(own, other):
     identities, images = torch.tensor([0, 0, 3, 3]), torch.rand(3, 2, 4, 3, 64, 32)

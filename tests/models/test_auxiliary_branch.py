@@ -23,6 +23,16 @@ def mun(**options):
     return MUN(5, "test_resnet", **SIZE, **options)
 
 
+def test_controls_in_the_generator_s_place(images):
+    maps = visible, infrared = torch.rand(2, 1, 32, 16, 8)
+    for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
+        for network in (mun(generator=name), baseline(generator=name)):
+            branch = getattr(network, "auxiliary_branch", network)
+            assert torch.equal(branch.generator(*maps), expected)
+            assert repr(branch.generator) == f"FixedGenerator(of='{name}')"
+            assert network(*images).auxiliary.shape == (4, 96)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_baseline_with_a_generator_is_mun(shared, images):
     network, other = baseline(generator="random", shared_classifier=shared), mun(shared_classifier=shared)
@@ -97,7 +107,8 @@ def test_errors(images):
         network.auxiliary_branch(network.embedder, maps[0], maps[1, :3])
     with pytest.raises(ValueError, match=r"visible_map must have shape \(b, 32, h, w\), got \(4, 31, 16, 8\)"):
         network.auxiliary_branch(network.embedder, maps[0, :, :31], maps[1])
-    rule = "generator must be a module of two feature maps, or one of 'random', 'inputs', got"
+    names = "'random', 'inputs', 'visible', 'infrared', 'mean'"
+    rule = f"generator must be a module of two feature maps, or one of {names}, got"
     with pytest.raises(ValueError, match=f"{rule} 'input'. Did you mean 'inputs'"):
         baseline(generator="input")
     with pytest.raises(TypeError, match=f"{rule} 'Sequential, whose forward takes .input."):

@@ -23,6 +23,7 @@ from vireid.models import (
     DualBNNeck,
     ExpandedNeck,
     ExpandedPooling,
+    FixedGenerator,
     GeneralizedMeanPool,
     IntermediateModalityNetwork,
     IntraModalityLearner,
@@ -227,6 +228,10 @@ CASES = {
         infrared_map=[*NO_MAP, torch.rand(3, 8, 6, 6)],
         visible_identities=NO_IDENTITIES[:-1],
         infrared_identities=NO_IDENTITIES,
+    ),
+    "FixedGenerator": case(FixedGenerator, {"of": "mean"}, of=choice("visibles")),
+    "FixedGenerator.forward": case(
+        FixedGenerator("mean"), maps, visible_map=tensor(torch.rand(4, 8)), infrared_map=tensor(torch.rand(3, 8, 6, 6))
     ),
     "pair_by_identity": case(
         pair_by_identity,

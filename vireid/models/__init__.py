@@ -3,7 +3,13 @@
 from vireid.models.aggregation import AggregatedStage, ChannelAggregation, SpatialAggregation
 from vireid.models.agw import create_agw
 from vireid.models.alleviation import ModalityAlleviation
-from vireid.models.auxiliary import AuxiliaryGenerator, CrossModalityLearner, IntraModalityLearner, pair_by_identity
+from vireid.models.auxiliary import (
+    AuxiliaryGenerator,
+    CrossModalityLearner,
+    FixedGenerator,
+    IntraModalityLearner,
+    pair_by_identity,
+)
 from vireid.models.auxiliary_branch import AuxiliaryBranch
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.baseline import BaselineOutput, TwoStreamBaseline
@@ -46,6 +52,7 @@ __all__ = [
     "ExpandedPooling",
     "ExportReport",
     "ExportedEmbedder",
+    "FixedGenerator",
     "GeneralizedMeanPool",
     "IntermediateModalityNetwork",
     "IntraModalityLearner",

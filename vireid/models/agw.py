@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vireid._checks import check_integer
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.backbone import create_backbone
 from vireid.models.baseline import TwoStreamBaseline
 
@@ -16,7 +16,7 @@ def create_agw(
     *,
     pretrained: bool = False,
     image_size: tuple[int, int] = (288, 144),
-    generator: nn.Module | Start | None = None,
+    generator: nn.Module | Start | Fixed | None = None,
 ) -> TwoStreamBaseline:
     """Create AGW's network: modality-specific stems only, non-local blocks, and one classifier for both modalities.
 

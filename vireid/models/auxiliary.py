@@ -20,6 +20,7 @@ from vireid._checks import (
 )
 
 Start = Literal["random", "inputs"]
+Fixed = Literal["visible", "infrared", "mean"]
 
 
 class IntraModalityLearner(nn.Module):
@@ -255,6 +256,45 @@ class AuxiliaryGenerator(nn.Module):
         return auxiliary_map if is_last else auxiliary_map.contiguous()
 
 
+class FixedGenerator(nn.Module):
+    """Put the visible map, the infrared one or the mean of both in the place of F^a: a generator without weights.
+
+    It is the control that tells what an auxiliary modality gains from its losses alone. Networks make one from the name
+    of its map, ``generator="visible"``.
+
+    Args:
+        of: What F^a is: the ``"visible"`` map, the ``"infrared"`` one, or the ``"mean"`` of both.
+
+    Shape:
+        b c h w, b c h w -> b c h w.
+
+    Raises:
+        ValueError: If ``of`` is something else, or the inputs are not two b c h w maps of one shape.
+        TypeError: If an input is not a tensor.
+
+    Example:
+        >>> visible_map, infrared_map = torch.rand(2, 4, 16, 24, 12)
+        >>> FixedGenerator("visible")(visible_map, infrared_map).equal(visible_map)
+        True
+    """
+
+    def __init__(self, of: Fixed) -> None:
+        super().__init__()
+        check_choice("of", of, get_args(Fixed))
+        self.of = of
+
+    def forward(self, visible_map: Tensor, infrared_map: Tensor) -> Tensor:
+        """Return F^a."""
+        check_maps(visible_map, infrared_map=infrared_map)
+        if self.of == "mean":
+            return (visible_map + infrared_map) / 2
+        return visible_map if self.of == "visible" else infrared_map
+
+    def extra_repr(self) -> str:
+        """Return the map's name for the representation."""
+        return f"of={self.of!r}"
+
+
 def pair_by_identity(identities: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
     """Return the rows of the visible and of the infrared images of a batch so that index j of both is one identity.
 
@@ -368,6 +408,17 @@ def _check_integers(argument: str, values: Sequence[int]) -> tuple[int, ...]:
     require(sequence, argument, "be a sequence of integers", values, error=TypeError)
     require(len(values) > 0, argument, "have at least one element", values)
     return tuple(check_integer(f"{argument}[{i}]", value, least=1) for i, value in enumerate(values))
+
+
+def check_maps(visible_map: Tensor, **others: Tensor) -> None:
+    """Require feature maps b c h w of one shape."""
+    check_tensor("visible_map", visible_map)
+    shape = tuple(visible_map.shape)
+    require(len(shape) == 4, "visible_map", "have shape (b, c, h, w)", shape)
+    for argument, feature_map in others.items():
+        check_tensor(argument, feature_map)
+        same = feature_map.shape == visible_map.shape
+        require(same, argument, f"have the shape of visible_map, {shape}", tuple(feature_map.shape))
 
 
 def _check_map(argument: str, feature_map: Tensor, channels: int, weight: Tensor) -> None:

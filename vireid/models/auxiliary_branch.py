@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import get_args
+from typing import cast, get_args
 
 from torch import Tensor, nn
 
 from vireid._checks import check_choice, check_tensor, check_type, require
-from vireid.models.auxiliary import AuxiliaryGenerator, Start
+from vireid.models.auxiliary import AuxiliaryGenerator, Fixed, FixedGenerator, Start
 from vireid.models.batchnorm import AuxiliaryBatchNorm
 from vireid.models.embedder import TwoStreamEmbedder
 
@@ -24,7 +24,8 @@ class AuxiliaryBranch(nn.Module):
     Args:
         embedder: Embedder whose shared stages, pooling and neck embed the auxiliary map.
         generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; or the ``start`` of an
-            :class:`AuxiliaryGenerator` with the paper's settings: ``"inputs"`` for pretrained shared stages.
+            :class:`AuxiliaryGenerator` with the paper's settings, ``"inputs"`` for pretrained shared stages; or the map
+            of a :class:`FixedGenerator`, a control.
 
     Shape:
         visible_map b c h w, infrared_map b c h w -> auxiliary map b c h w, pooled embeddings b d, the same behind the
@@ -47,7 +48,7 @@ class AuxiliaryBranch(nn.Module):
         Yu et al., Modality Unifying Network for Visible-Infrared Person Re-Identification, ICCV 2023.
     """
 
-    def __init__(self, embedder: TwoStreamEmbedder, generator: nn.Module | Start = "random") -> None:
+    def __init__(self, embedder: TwoStreamEmbedder, generator: nn.Module | Start | Fixed = "random") -> None:
         super().__init__()
         check_type("embedder", embedder, TwoStreamEmbedder, "be a TwoStreamEmbedder")
         self.generator = create_generator(generator, embedder.backbone.cut_channels)
@@ -90,12 +91,15 @@ def check_views(argument: str, infrared: Tensor, other: str, visible: Tensor) ->
     require(fits, argument, f"have the shape of {other}, {shape}, or of one of its views", tuple(infrared.shape))
 
 
-def create_generator(generator: nn.Module | Start, channels: int) -> nn.Module:
-    """Return a generator, made from the name of its start if it is none yet."""
-    rule = f"be a module of two feature maps, or one of {', '.join(map(repr, get_args(Start)))}"
+def create_generator(generator: nn.Module | Start | Fixed, channels: int) -> nn.Module:
+    """Return a generator, made from the name of its start or of its map if it is none yet."""
+    names = (*get_args(Start), *get_args(Fixed))
+    rule = f"be a module of two feature maps, or one of {', '.join(map(repr, names))}"
     if isinstance(generator, str):
-        check_choice("generator", generator, get_args(Start), rule)
-        return AuxiliaryGenerator(channels, start=generator)
+        check_choice("generator", generator, names, rule)
+        if generator in ("random", "inputs"):
+            return AuxiliaryGenerator(channels, start=generator)
+        return FixedGenerator(cast("Fixed", generator))
     check_type("generator", generator, nn.Module, rule)
     parameters = inspect.signature(generator.forward)
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vireid._checks import check_flags, check_integer
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder, create_embedder
@@ -85,7 +85,7 @@ class TwoStreamBaseline(EmbedderNetwork):
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,
         shared_classifier: bool = False,
-        generator: nn.Module | Start | None = None,
+        generator: nn.Module | Start | Fixed | None = None,
     ) -> None:
         super().__init__()
         num_identities = check_integer("num_identities", num_identities, least=1)

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vireid._checks import check_integer, check_type
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import create_backbone
 from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder
@@ -81,7 +81,7 @@ class DEEN(EmbedderNetwork):
         num_identities: int,
         embedder: TwoStreamEmbedder,
         *,
-        generator: nn.Module | Start | None = None,
+        generator: nn.Module | Start | Fixed | None = None,
     ) -> None:
         super().__init__()
         num_identities = check_integer("num_identities", num_identities, least=1)
@@ -130,7 +130,7 @@ def create_deen(
     image_size: tuple[int, int] = (384, 144),
     branches: int = 2,
     aggregated_stages: int = 3,
-    generator: nn.Module | Start | None = None,
+    generator: nn.Module | Start | Fixed | None = None,
 ) -> DEEN:
     """Create DEEN's network: modality-specific stems, aggregated stages, and an expansion before the last stage.
 

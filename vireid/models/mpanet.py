@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vireid._checks import check_embeddings, check_integer, check_like_weights, check_number, check_type, require
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.auxiliary_branch import AuxiliaryBranch, compute_first_maps
 from vireid.models.backbone import TwoStreamBackbone, create_backbone
 from vireid.models.embedder import EmbedderNetwork, TwoStreamEmbedder, create_embedder
@@ -190,7 +190,7 @@ class MPANet(EmbedderNetwork):
         embedder: TwoStreamEmbedder,
         *,
         rate: float = 0.2,
-        generator: nn.Module | Start | None = None,
+        generator: nn.Module | Start | Fixed | None = None,
     ) -> None:
         super().__init__()
         num_identities = check_integer("num_identities", num_identities, least=1)
@@ -241,7 +241,7 @@ def create_mpanet(
     pretrained: bool = False,
     image_size: tuple[int, int] | None = None,
     parts: int = 6,
-    generator: nn.Module | Start | None = None,
+    generator: nn.Module | Start | Fixed | None = None,
 ) -> MPANet:
     """Create MPANet's network: one stream with style gates after the last two stages, and mask parts.
 

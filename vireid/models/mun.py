@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vireid._checks import check_choice, check_flags, check_integer, check_tensor, require
-from vireid.models.auxiliary import Start
+from vireid._checks import check_choice, check_flags, check_integer, require
+from vireid.models.auxiliary import Fixed, Start, check_maps
 from vireid.models.auxiliary_branch import create_generator
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.batchnorm import AuxiliaryBatchNorm
@@ -65,7 +65,8 @@ class MUN(EmbedderNetwork):
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
         generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; or the ``start`` of an
-            :class:`AuxiliaryGenerator` with the paper's settings: ``"inputs"`` for pretrained shared stages.
+            :class:`AuxiliaryGenerator` with the paper's settings, ``"inputs"`` for pretrained shared stages; or the map
+            of a :class:`FixedGenerator`, a control.
         shared_classifier: Whether one classifier serves both modalities, as in AGW.
         auxiliary_classifier: Whether the auxiliary embeddings have a third classifier, for L_id^a (A19).
         auxiliary_statistics: Batch-norm running statistics of the auxiliary modality behind the cut: its ``"own"``, or
@@ -97,7 +98,7 @@ class MUN(EmbedderNetwork):
         *,
         pretrained: bool = False,
         image_size: tuple[int, int] | None = None,
-        generator: nn.Module | Start | None = None,
+        generator: nn.Module | Start | Fixed | None = None,
         shared_classifier: bool = False,
         auxiliary_classifier: bool = False,
         auxiliary_statistics: Literal["own", "shared"] = "own",
@@ -144,7 +145,7 @@ class MUN(EmbedderNetwork):
             ValueError: If the maps have different shapes.
             TypeError: If a map is not a tensor.
         """
-        _check_maps(visible_map, infrared_map, auxiliary_map)
+        check_maps(visible_map, infrared_map=infrared_map, auxiliary_map=auxiliary_map)
         (z_visible, z_infrared, z_auxiliary), (n_visible, n_infrared, n_auxiliary) = self._embed_maps(
             visible_map, infrared_map, auxiliary_map
         )
@@ -185,13 +186,3 @@ def check_pairs(embedder: TwoStreamEmbedder, visible: Tensor, infrared: Tensor) 
     embedder.check_images("infrared", infrared)
     same = visible.shape == infrared.shape
     require(same, "infrared", f"have the shape of visible, {tuple(visible.shape)}", tuple(infrared.shape))
-
-
-def _check_maps(visible_map: Tensor, infrared_map: Tensor, auxiliary_map: Tensor) -> None:
-    check_tensor("visible_map", visible_map)
-    shape = tuple(visible_map.shape)
-    require(len(shape) == 4, "visible_map", "have shape (b, c, h, w)", shape)
-    for argument, feature_map in (("infrared_map", infrared_map), ("auxiliary_map", auxiliary_map)):
-        check_tensor(argument, feature_map)
-        same = feature_map.shape == visible_map.shape
-        require(same, argument, f"have the shape of visible_map, {shape}", tuple(feature_map.shape))

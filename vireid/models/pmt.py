@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vireid._checks import check_integer
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.backbone import create_backbone
 from vireid.models.baseline import TwoStreamBaseline
 from vireid.models.embedder import TwoStreamEmbedder
@@ -18,7 +18,7 @@ def create_pmt(
     pretrained: bool = False,
     image_size: tuple[int, int] = (256, 128),
     patch_stride: int = 12,
-    generator: nn.Module | Start | None = None,
+    generator: nn.Module | Start | Fixed | None = None,
 ) -> TwoStreamBaseline:
     """Create PMT's network: a vision transformer that both modalities share, and one classifier.
 

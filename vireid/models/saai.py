@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vireid._checks import check_integer
-from vireid.models.auxiliary import Start
+from vireid.models.auxiliary import Fixed, Start
 from vireid.models.backbone import TwoStreamBackbone
 from vireid.models.embedder import TwoStreamEmbedder
 from vireid.models.head import DualBNNeck
@@ -25,7 +25,7 @@ def create_saai(
     image_size: tuple[int, int] | None = None,
     parts: int = 7,
     style_gates: int = 2,
-    generator: nn.Module | Start | None = None,
+    generator: nn.Module | Start | Fixed | None = None,
 ) -> MPANet:
     """Create SAAI's network: MPANet's with prototypes in place of masks, a neck for each modality and slower averages.
 
