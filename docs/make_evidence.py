@@ -27,7 +27,7 @@ KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
 STRONG = ablation.HELPFUL  # 2 L_ia of unit length, and L_ma without W, unbiased
 WEAK = "--alignment 0.25 --identity-alignment 0.5"  # of the same forms
-FULL, SMALL = f"b --auxiliary inputs {STRONG}", f"b --auxiliary inputs {WEAK}"
+FULL, SMALL, ALONE = (f"b --auxiliary inputs {weights}" for weights in (STRONG, WEAK, ablation.NONE))
 
 
 def methods_of(table, weights=STRONG):
@@ -41,27 +41,27 @@ BASELINES = [METHODS[i : i + ROWS] for i in range(0, len(METHODS), ROWS)]
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
-    "AGW": ("agw", "agw --auxiliary inputs", 1500, "train.py"),
+    "AGW": ("agw", "agw --auxiliary inputs --alignment 0 --identity-alignment 0", 1500, "train.py"),
     "one classifier, 2 L_ia + L_ma": (
         "b-one-classifier",
         f"b-one-classifier --auxiliary inputs {STRONG}",
         500,
         "train.py",
     ),
-    "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25", 1500, "train.py"),
+    "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25 --identity-alignment 0", 1500, "train.py"),
 }
 FORMS = {  # of L_ma and L_ia, with ImageNet weights
     "no L_ma": "b+aux+idc+ia",
     "L_ma as printed: W trained, σ = 0.008": "mun",
     "L_ma without W, unbiased, σ = ¼": "mun --alignment 0.25",
-    "this L_ma, no L_ia": "b --auxiliary inputs --alignment 0.25",
+    "this L_ma, no L_ia": "b --auxiliary inputs --alignment 0.25 --identity-alignment 0",
     "this L_ma, L_ia as a mean over the people": "mun-mean --alignment 0.25",
     "this L_ma, ½ L_ia of unit length": SMALL,
 }
 FORMS_OF_ONE = {  # L_ma without W, unbiased
     "one classifier": "b-one-classifier",
     "+ Aux + L_idc + ½ L_ia, raw": "mun-one-classifier",
-    "+ Aux + L_idc + ¼ L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25",
+    "+ Aux + L_idc + ¼ L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25 --identity-alignment 0",
     "+ Aux + L_idc + ½ L_ia, raw, + ¼ L_ma": "mun-one-classifier --alignment 0.25",
     "+ Aux + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary inputs {WEAK}",
     "+ visible map + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary visible {WEAK}",
@@ -70,8 +70,8 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased
     "+ ¼ L_ma of visible and infrared, no third modality": "mun-one-classifier-direct",
 }
 TABLE_1_SMALL = methods_of("1-helpful", WEAK) | {
-    "+ Aux + L_idc + L_ia": "b --auxiliary inputs --identity-alignment 0.5",
-    "+ Aux + L_idc + L_ma": "b --auxiliary inputs --alignment 0.25",
+    "+ Aux + L_idc + L_ia": "b --auxiliary inputs --alignment 0 --identity-alignment 0.5",
+    "+ Aux + L_idc + L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 0",
 }
 STRENGTHS = {  # of B + Aux + L_idc
     "+ ½ L_ia + ¼ L_ma": SMALL,
@@ -115,6 +115,12 @@ CLASSIFIERS = {
 def read_runs():
     """Read the record of every run."""
     return json.loads(RUNS.read_text(encoding="utf-8"))
+
+
+def write_runs(runs):
+    """Write the record of every run, one a line."""
+    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs)
+    RUNS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def select(runs, data, method, *, trunk="short", iterations=None, tool="train.py"):
@@ -253,6 +259,21 @@ def classifiers(runs):
     return markdown(["", "method", "seeds", "mean cosine"], lines)
 
 
+def third(runs):
+    """Where the modalities of Table 2 lie after training: how far apart a person's centres in two modalities are."""
+    rows, lines = methods_of("2-helpful"), []
+    gained = {line[0]: line[5] for line in paired_lines(runs, rows, FULL)}
+    for title, method in rows.items():
+        found = {run["seed"]: run["gap"] for run in runs if run["method"] == method and "gap" in run}
+        sides = [sorted((gap["visible to third"], gap["third to infrared"])) for gap in found.values()]
+        if sides:
+            means = [*map(fmean, zip(*sides, strict=True)), fmean(gap["visible to infrared"] for gap in found.values())]
+            cells = [title, ", ".join(map(str, sorted(found))), *(f"{mean:.3f}" for mean in means)]
+            lines.append([*cells, gained[title]])
+    head = ["", "seeds", "to the nearer modality", "to the farther one", "from visible to infrared"]
+    return markdown([*head, "rank-1 over the auxiliary modality"], lines)
+
+
 def attempts(runs):
     """Every run."""
     keys = ("data", "trunk", "iterations", "method", "settings", "seed", "tool")
@@ -279,11 +300,13 @@ TABLES = {
     "variants": variants,
     "alignment": alignment,
     "gap": gap,
-    "table-1": partial(paired, rows=methods_of("1") | {"+ Aux + L_idc": "b --auxiliary inputs"}, over="b"),
+    "third": third,
+    "table-1": partial(paired, rows=methods_of("1") | {"+ Aux + L_idc": ALONE}, over="b"),
     "table-1-helpful": partial(paired, rows=methods_of("1-helpful"), over="b"),
     "table-1-small": partial(paired, rows=TABLE_1_SMALL, over="b"),
     "table-2": partial(paired, rows=methods_of("2-helpful"), over=FULL),
     "table-2-small": partial(paired, rows=methods_of("2-helpful", WEAK), over=SMALL),
+    "table-3": partial(paired, rows=methods_of("3-helpful"), over=FULL),
     "table-3-small": partial(paired, rows=methods_of("3-helpful", WEAK), over=SMALL),
     "table-5": partial(paired, rows=TABLE_5, over="b", data="report, corrupted", tool="corruption.py"),
     "forms": partial(paired, rows=FORMS, over="b+aux+idc+ia", data="selection", iterations=500),
@@ -353,6 +376,11 @@ def alikeness(state):
     return round(cosine_similarity(*both).mean().item(), 3)
 
 
+def command_of(metrics):
+    """Return the command of a run as the records have it."""
+    return [word.removeprefix("../") for word in metrics["command"]]
+
+
 def read_folder(folder):
     """Read the finished runs of ablation.py."""
     trunk = "whole" if Path(folder).name == "whole" else "short"  # by a clone whose lite0.py names no last_module
@@ -368,7 +396,7 @@ def read_folder(folder):
             "iterations": max(map(int, results)),
             "tool": "train.py",
             "cpu_seconds": "–",
-            "command": [word.removeprefix("../") for word in metrics["command"]],
+            "command": command_of(metrics),
             "results": {
                 i: {key: round(100 * result["all search"]["mean"][key], 2) for key in KEYS}
                 for i, result in results.items()
@@ -403,8 +431,7 @@ def main():
     added += [*read_corrupted(args.add_corrupted, runs)] if args.add_corrupted else []
     if added:
         runs = [*{json.dumps(run["command"]): run for run in (*runs, *added)}.values()]
-        lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs)
-        RUNS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        write_runs(runs)
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if args.check:
         return int(any(render(text, runs) != text for text in texts.values()))

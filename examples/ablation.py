@@ -24,10 +24,11 @@ from vireid.visualization import plot_bars
 
 BASELINES = {"B": "b", "one classifier": "b-one-classifier", "AGW": "agw", "AGW + J": "agw+j", "MMD-ReID": "mmd-reid"}
 HELPFUL = "--alignment 1 --identity-alignment 2"  # the forms of L_ma and L_ia that help, and their weights
+NONE = "--alignment 0 --identity-alignment 0"
 MODULE = {  # losses of MUN's module, and the options that add them
     "": "",
-    " + Aux + L_idc": " --auxiliary inputs",
-    " + Aux + L_idc + ¼ L_ma": " --auxiliary inputs --alignment 0.25",
+    " + Aux + L_idc": f" --auxiliary inputs {NONE}",
+    " + Aux + L_idc + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0",
     " + Aux + L_idc + ½ L_ia + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
     " + Aux + L_idc + 2 L_ia + L_ma": f" --auxiliary inputs {HELPFUL}",
 }
@@ -57,9 +58,9 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
     "1-helpful": {
         "B": ("b", {}),
         "+ Aux": ("b+aux", {}),
-        "+ Aux + L_idc": ("b --auxiliary inputs", {}),
-        "+ Aux + L_idc + L_ia": ("b --auxiliary inputs --identity-alignment 2", {}),
-        "+ Aux + L_idc + L_ma": ("b --auxiliary inputs --alignment 1", {}),
+        "+ Aux + L_idc": (f"b --auxiliary inputs {NONE}", {}),
+        "+ Aux + L_idc + L_ia": ("b --auxiliary inputs --alignment 0 --identity-alignment 2", {}),
+        "+ Aux + L_idc + L_ma": ("b --auxiliary inputs --alignment 1 --identity-alignment 0", {}),
         "MUN": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
     "2-helpful": {
@@ -85,7 +86,7 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "zero-padding": ("zero-padding", {"sysu": (14.80, 15.95), "regdb": (17.75, 18.90)}),
         "B": ("b", {"sysu": (57.49, 55.83), "regdb": (75.42, 71.93)}),
         "AGW": ("agw", {"sysu": (47.50, 47.65), "regdb": (70.05, 67.64)}),
-        "AGW + Aux": ("agw --auxiliary random", {}),
+        "AGW + Aux": (f"agw --auxiliary random {NONE}", {}),
         "AGW + RLE": ("agw+rle", {}),
         "AGW + J": ("agw+j", {}),
         "CAJ": ("caj", {"sysu": (69.88, 66.89), "regdb": (85.03, 79.14)}),

@@ -91,6 +91,8 @@ class Method(NamedTuple):
 def name_of(settings):
     """Name what a run trained: its method, and the options that added to it."""
     added = {name: settings.get(name, "None") for name in ("auxiliary", "alignment", "identity_alignment")}
+    if added["auxiliary"] != "None":  # older runs do not name the weights that they left out
+        added = {name: "0" if value == "None" else value for name, value in added.items()}
     options = (
         f"--{name.replace('_', '-')} {value.removesuffix('.0')}" for name, value in added.items() if value != "None"
     )

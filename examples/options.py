@@ -105,21 +105,23 @@ def parse_arguments(description, arguments=None):
 
 
 def set_defaults(parser, args):
-    """Take the values of the preset and, where no method is named, MUN: with the losses that help, but as printed by the paper's."""
+    """Take the values of the preset, MUN if no method is named, and the losses that help, for it and with --auxiliary."""
     parser.set_defaults(**PRESETS[args.preset])
+    if args.auxiliary or (args.method is None and args.preset != "paper"):
+        parser.set_defaults(**HELPFUL)
     if args.method is None:
-        parser.set_defaults(method="mun", **({} if args.preset == "paper" else HELPFUL))
+        parser.set_defaults(method="mun")
 
 
 def add_auxiliary(parser):
     """Add the options of MUN's modality and losses on top of another method."""
     starts = {"nargs": "?", "choices": ("random", "inputs", "visible", "infrared", "mean"), "const": True}
-    started = "add L_idc and MUN's generator; its start (inputs for a pretrained network, else random), or a control"
+    started = "add MUN's generator and losses; its start (inputs for a pretrained network, else random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     form = "for MUN and with --auxiliary"
     parser.add_argument("--auxiliary", **starts, help=started)
-    parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, such as 1, {form}")
-    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, such as 2, {form}")
+    parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, {form} (1)")
+    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, {form} (2)")
 
 
 def require_views(parser, args):

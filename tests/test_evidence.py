@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_every_run_says_what_it_is(evidence):
     runs = evidence.read_runs()
     keys = {"data", "trunk", "method", "settings", "seed", "iterations", "tool", "cpu_seconds", "command", "results"}
     for run in runs:
-        assert keys <= set(run) <= keys | {"classifiers"}
+        assert keys <= set(run) <= keys | {"classifiers", "gap"}
         assert run["data"] in {"selection", "report", "report, corrupted"}
         assert run["tool"] in {"runx.py", "train.py", "clone", "corruption.py"}
         for result in run["results"].values():
@@ -84,7 +85,8 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     save_training_state(folder / "last.pt", {"plain": weights})
     (run,) = evidence.read_folder(tmp_path)
     assert run["classifiers"] == 0.5
-    assert (run["method"], run["seed"], run["iterations"]) == ("agw --auxiliary inputs", 3, 750)
+    alone = "agw --auxiliary inputs --alignment 0 --identity-alignment 0"
+    assert (run["method"], run["seed"], run["iterations"]) == (alone, 3, 750)
     assert run["results"]["750"] == {"rank-1": 50.0, "mAP": 25.0}
     save_training_state(
         folder / "last.pt", {"plain": {name.replace("model.", "model.mun."): row for name, row in weights.items()}}
@@ -97,7 +99,7 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     plain = {**run, "method": "agw", "results": {"750": {"rank-1": 48.0, "mAP": 24.0}}}
     claims = evidence.claims([run, plain])
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims
-    assert "| AGW + Aux + L_idc | `agw --auxiliary inputs` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
+    assert f"| AGW + Aux + L_idc | `{alone}` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
     aligned = {**run, "method": "agw --auxiliary inputs --alignment 1 --identity-alignment 2"}
     assert "| AGW | 3 | 48.00 | 50.00 | +2.00 |" in evidence.summary([aligned, plain])
 
@@ -108,3 +110,26 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     assert corrupted["results"] == {"750": {"rank-1": 25.0, "mAP": 12.5}}
     assert corrupted["command"] == ["runs/agw/seed-3/last.pt", "--draws", "2"]
     assert (corrupted["data"], corrupted["seed"]) == ("report, corrupted", 3)
+
+
+def test_distances_of_a_person_s_centres(evidence, monkeypatch):
+    for folder in ("examples", "docs"):
+        monkeypatch.syspath_prepend(DOCS.parent / folder)
+    measure_gap = importlib.import_module("measure_gap")
+    monkeypatch.setattr(measure_gap, "PEOPLE", 2)
+    monkeypatch.setattr(measure_gap, "IMAGES", 2)
+    visible = torch.tensor([[3.0, 0.0], [0.0, 5.0], [1.0, 0.0], [1.0, 0.0]])  # centres (1/2, 1/2) and (1, 0)
+    infrared = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 4.0], [0.0, 1.0]])  # (0, 1) twice
+    output = SimpleNamespace(visible=visible, infrared=infrared, auxiliary=-infrared)
+    found = measure_gap.measure(lambda *images: output, [(None, None, None)])
+    expected = ((2.5**0.5 + 2**0.5) / 2, 2, (0.5**0.5 + 2**0.5) / 2)
+    assert [*found.values()] == pytest.approx(expected, abs=5e-4)
+    assert [*found] == ["visible to third", "third to infrared", "visible to infrared"]
+
+    kept = {"data": "report", "trunk": "short", "tool": "train.py", "iterations": 750, "seed": 1, "gap": found}
+    runs = [
+        kept | {"method": method, "results": {"750": {"rank-1": 50.0 + i, "mAP": 40.0}}}
+        for i, method in enumerate(evidence.methods_of("2-helpful").values())
+    ]
+    runs.append(runs[0] | {"seed": 2, "gap": found | {"third to infrared": 1.0}})  # on the other side
+    assert "| visible map | 1, 2 | 1.249 | 1.749 | 1.061 | -5.00 |" in evidence.third(runs)

@@ -546,7 +546,7 @@ def test_options_are_judged_at_once(arguments, message):
     assert message in parsed(*arguments)
 
 
-def test_without_a_method_mun_has_the_losses_that_help():
+def test_mun_and_its_module_have_the_losses_that_help():
     def name(*options):
         return module("methods").name_of(settings_of(parsed(*options)))
 
@@ -556,6 +556,9 @@ def test_without_a_method_mun_has_the_losses_that_help():
     assert name("--preset", "paper") == name("--method", "mun") == "mun"  # as printed
     assert name("--preset", "paper", "--alignment", "1") == "mun --alignment 1"
     assert name("--method", "b") == "b"
+    assert name("--method", "b", "--auxiliary") == f"b --auxiliary random {module('ablation').HELPFUL}"
+    alone = "--method", "b", "--auxiliary", "visible", "--alignment", "0"
+    assert name(*alone) == "b --auxiliary visible --alignment 0 --identity-alignment 2"
 
 
 def test_missing_weights_are_told_before_the_work(monkeypatch):

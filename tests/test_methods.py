@@ -127,7 +127,7 @@ def test_forms_of_the_alignment_and_of_the_generator_s_training():
     for more, start in (([], "random"), (["--pretrained"], "inputs"), (["--preset", "pretrained"], "inputs")):
         assert options.parse_arguments("", ["--method", "agw", "--auxiliary", *more]).auxiliary == start
     settings = {"method": "agw", "auxiliary": "inputs", "alignment": "1.0", "identity_alignment": "None"}
-    assert example("methods").name_of(settings) == "agw --auxiliary inputs --alignment 1"
+    assert example("methods").name_of(settings) == "agw --auxiliary inputs --alignment 1 --identity-alignment 0"
     late = loss(METHODS["mun-late-alignment"].with_phases(2))
     thetas = []
     for epoch in (0, 2):
