@@ -2,7 +2,7 @@
 
     python examples/ablation.py                       # the paper's tables and the methods, on synthetic people
     python examples/ablation.py --tables 1 --seeds 0 1 2 3 4 --epochs 5
-    python examples/ablation.py --tables module --preset pretrained  # what the auxiliary modality adds to baselines
+    python examples/ablation.py --tables module 1-helpful --preset pretrained  # what MUN's module adds to baselines
     python examples/ablation.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 
 A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. All rows of a seed
@@ -54,7 +54,7 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": ("mun-without-prototypes", {"sysu": (71.66, 68.35), "regdb": (83.92, 75.54)}),
         "+ both": ("mun", {"sysu": (76.24, 73.81), "regdb": (95.19, 87.15)}),
     },
-    # Tables 1 to 3 with the forms of L_ia and L_ma that help.
+    # Tables 1 to 3 with the forms of L_ia and L_ma that help, for pretrained networks; the paper has no numbers for them.
     "1-helpful": {
         "B": ("b", {}),
         "+ Aux": ("b+aux", {}),

@@ -47,8 +47,8 @@ def main():
     batches = DataLoader(pairs, batch_sampler=sampler)
 
     model = MUN(pairs.num_identities, "test_resnet", image_size=(96, 48))
-    criterion = MUNLoss(model.embedding_dim, batch_size=32, iterations=epochs * len(batches))
-    optimizer = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], lr=3e-3)
+    criterion = MUNLoss.recommended(model.embedding_dim, batch_size=32, iterations=epochs * len(batches))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * len(batches))
 
     model.train()

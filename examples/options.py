@@ -118,10 +118,10 @@ def add_auxiliary(parser):
     starts = {"nargs": "?", "choices": ("random", "inputs", "visible", "infrared", "mean"), "const": True}
     started = "add MUN's generator and losses; its start (inputs for a pretrained network, else random), or a control"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
-    form = "for MUN and with --auxiliary"
+    form = "for MUN, and with --auxiliary by default"
     parser.add_argument("--auxiliary", **starts, help=started)
-    parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, {form} (1)")
-    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, {form} (2)")
+    parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, {form} 1")
+    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, {form} 2")
 
 
 def require_views(parser, args):
@@ -140,7 +140,9 @@ def require_auxiliary(parser, args):
     if args.auxiliary is True:
         args.auxiliary = "inputs" if args.pretrained else "random"
     if args.auxiliary and not METHODS[args.method].takes_auxiliary:
-        parser.error(f"--auxiliary must be left out for {args.method}, which has a third modality.")
+        parser.error(
+            f"--auxiliary must be left out for {args.method}, which has a third modality. --method b takes another."
+        )
     for name in ("alignment", "identity_alignment"):
         option, weight = f"--{name.replace('_', '-')}", getattr(args, name)
         if weight is not None and METHODS[args.method].takes_auxiliary and not args.auxiliary:

@@ -58,8 +58,8 @@ def train(records, epochs):
     )
     batches = DataLoader(pairs, batch_sampler=sampler)
     model = MUN(pairs.num_identities, "test_resnet", image_size=SIZE)
-    criterion = MUNLoss(model.embedding_dim, batch_size=4 * people, iterations=epochs * len(batches))
-    optimizer = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], lr=6e-3)
+    criterion = MUNLoss.recommended(model.embedding_dim, batch_size=4 * people, iterations=epochs * len(batches))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=epochs * len(batches))
     for epoch in range(epochs):
         for visible, infrared, identities in batches:

@@ -16,6 +16,7 @@ from vireid.data import (
     generate_synthetic,
 )
 from vireid.data.recipes import Recipe
+from vireid.losses import MUNLoss
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -156,6 +157,20 @@ def test_forms_that_help_keep_the_switches_of_their_method():
     }
     mean = METHODS["mun-mean"].with_alignments(0.25).create_loss(8, batch_size=2, iterations=3)
     assert (mean.identity_alignment.reduction, mean.theta, mean.sigma) == ("mean", 0.5, 0.25)
+
+
+def test_recommended_loss_is_that_of_train_py():
+    network = METHODS["mun"].network(4, "test_resnet", image_size=(64, 32))
+    output, identities = network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])
+    sizes = {"batch_size": 4, "iterations": 10}
+    default = example("options").choose_method(example("options").parse_arguments("", []))
+    losses = (
+        default.create_loss(network.embedding_dim, **sizes),
+        MUNLoss.recommended(network.embedding_dim, **sizes),
+        METHODS["mun"].create_loss(network.embedding_dim, **sizes),
+    )
+    ours, recommended, printed = ([*loss(output, identities).terms.values()] for loss in losses)
+    assert ours == recommended != printed
 
 
 @pytest.mark.parametrize(("own", "other"), [("b+aux+idc", "b"), ("mun-one-classifier", "b-one-classifier")])

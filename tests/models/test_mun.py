@@ -229,3 +229,14 @@ def test_other_errors(model, images):
         model.embed(images[0], "visible", feature="pool")
     with pytest.raises(ValueError, match="num_identities must be an integer of at least 1, got 0"):
         MUN(num_identities=0, backbone="test_resnet", image_size=(96, 48))
+
+
+def test_generator_starts_at_its_inputs_with_pretrained_weights(monkeypatch):
+    embedder = MUN(3, "test_resnet", image_size=(64, 32)).embedder
+    monkeypatch.setattr("vireid.models.mun.create_embedder", lambda *args, **options: embedder)
+    visible, infrared = torch.rand(2, 4, 32, 16, 8)
+    middle = (visible + infrared).flatten() / 2
+    for start, near in ((None, True), ("random", False)):
+        made = MUN(3, "test_resnet", pretrained=True, generator=start).generator(visible, infrared).flatten()
+        likeness = torch.corrcoef(torch.stack([made, middle]))[0, 1]
+        assert (likeness > 0.3) == near, (start, likeness)

@@ -89,7 +89,7 @@ class AuxiliaryModalityLoss(nn.Module):
         """Compute the terms of the method, γ L_idc, θ L_ia and σ L_ma."""
         terms = compute_terms(self.loss, output, identities)
         if self.gamma:
-            remedy = "A network with generator='random' has them."
+            remedy = "A network with a generator has them."
             logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits", remedy=remedy)
             _add(terms, "identity_consistency", self.gamma * self.identity_consistency(*logits, identities))
         if self.theta:

@@ -65,8 +65,8 @@ class MUN(EmbedderNetwork):
         pretrained: Whether to load timm's weights of a named backbone from the hub.
         image_size: Size (height, width) of the images in pixels; by default (288, 144), or that of the backbone.
         generator: Module from F^v and F^r, b c h w each, to F^a of the same shape; or the ``start`` of an
-            :class:`AuxiliaryGenerator` with the paper's settings, ``"inputs"`` for pretrained shared stages; or the map
-            of a :class:`FixedGenerator`, a control.
+            :class:`AuxiliaryGenerator` with the paper's settings, by default ``"inputs"`` with ``pretrained`` and else
+            ``"random"``, which collapses in front of pretrained stages; or the map of a :class:`FixedGenerator`.
         shared_classifier: Whether one classifier serves both modalities, as in AGW.
         auxiliary_classifier: Whether the auxiliary embeddings have a third classifier, for L_id^a (A19).
         auxiliary_statistics: Batch-norm running statistics of the auxiliary modality behind the cut: its ``"own"``, or
@@ -115,7 +115,8 @@ class MUN(EmbedderNetwork):
         self.visible_classifier, self.infrared_classifier = create_classifiers(
             width, num_identities, shared=shared_classifier
         )
-        self.generator = create_generator("random" if generator is None else generator, backbone.cut_channels)
+        start: Start = "inputs" if pretrained else "random"
+        self.generator = create_generator(start if generator is None else generator, backbone.cut_channels)
         self.auxiliary_batchnorm = (
             nn.ModuleList([AuxiliaryBatchNorm(backbone.shared_stages), AuxiliaryBatchNorm(neck)])
             if auxiliary_statistics == "own"
