@@ -78,7 +78,7 @@ def main():
         both = labels.repeat(2)
         loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
         if args.vireid:  # vireid
-            loss = loss + 2 * identity_alignment(v, r, a, labels)  # vireid
+            loss = loss + 4 * identity_alignment(v, r, a, labels)  # vireid: a sum over P people, so 16 / P
             loss = loss + modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()
         loss.backward()
