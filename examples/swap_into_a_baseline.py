@@ -78,7 +78,8 @@ def main():
         both = labels.repeat(2)
         loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
         if args.vireid:  # vireid
-            loss = loss + 4 * identity_alignment(v, r, a, labels)  # vireid: a sum over P people, so 16 / P
+            # L_ia is a sum over the P people of a batch; its weight is 16 / P
+            loss = loss + 4 * identity_alignment(v, r, a, labels)  # vireid
             loss = loss + modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()
         loss.backward()

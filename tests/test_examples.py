@@ -921,7 +921,7 @@ def test_corrupted_images(trained, small, tmp_path):
     assert "The paper's Table 5, on real data (rank-1 / mAP): B 25.92 / 23.13" in done.stdout
     folder = tmp_path / "runs/corruption"
     ((title, results),) = json.loads((folder / "corruption.json").read_text()).items()
-    assert title == "mun"
+    assert title == f"mun {module('ablation').HELPFUL}"
     names = [f"{search} search, {state}" for state in ("clean", "corrupted") for search in ("all", "indoor")]
     assert list(results) == [*names, "contrast", "snow"]
     assert len(results["all search, corrupted"]["trials"]["mAP"]) == 2
