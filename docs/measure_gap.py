@@ -28,9 +28,8 @@ def measure(network, batches):
     rows = []
     for *images, _identities in batches:
         output = network(*images)
-        parts = (output.visible, output.infrared, output.auxiliary)
-        of_people = (normalize(part).view(PEOPLE, IMAGES, -1).mean(1) for part in parts)  # (p k) d -> p d
-        centres = [*of_people]
+        parts = output.visible, output.infrared, output.auxiliary
+        centres = [normalize(part).view(PEOPLE, IMAGES, -1).mean(1) for part in parts]  # (p k) d -> p d
         rows.append([(centres[i] - centres[j]).norm(dim=1).mean() for i, j in PAIRS.values()])
     means = torch.tensor(rows).mean(0).tolist()
     return dict(zip(PAIRS, (round(mean, 3) for mean in means), strict=True))
