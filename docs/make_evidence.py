@@ -240,6 +240,16 @@ def paired(runs, rows, over, **kind):
     return markdown([*head, *(f"over “{reference}”: {key}" for key in KEYS)], [*paired_lines(runs, rows, over, **kind)])
 
 
+def without_generator(runs):
+    """The visible map in the generator's place, on each baseline that was run so."""
+    lines = []
+    for title, method in ablation.BASELINES.items():
+        row = {f"{title} + visible map": f"{method} --auxiliary visible {STRONG}"}
+        lines += paired_lines(runs, row, f"{method} --auxiliary inputs {STRONG}")
+    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
+    return markdown([*head, *(f"over the generator's: {key}" for key in KEYS)], lines)
+
+
 def gap(runs):
     """How far search across modalities lies behind search within one."""
     (run,) = (run for run in runs if run["method"] == "b-one-classifier" and "r>r" in last(run["results"]))
@@ -301,6 +311,7 @@ TABLES = {
     "alignment": alignment,
     "gap": gap,
     "third": third,
+    "without-generator": without_generator,
     "table-1": partial(paired, rows=methods_of("1") | {"+ Aux + L_idc": ALONE}, over="b"),
     "table-1-helpful": partial(paired, rows=methods_of("1-helpful"), over="b"),
     "table-1-small": partial(paired, rows=TABLE_1_SMALL, over="b"),
@@ -430,7 +441,11 @@ def main():
     added = [*read_folder(args.add)] if args.add else []
     added += [*read_corrupted(args.add_corrupted, runs)] if args.add_corrupted else []
     if added:
-        runs = [*{json.dumps(run["command"]): run for run in (*runs, *added)}.values()]
+        known = {json.dumps(run["command"]): run for run in runs}
+        for run in added:
+            command = json.dumps(run["command"])
+            known[command] = known.get(command, {}) | run  # what measure_gap.py has found stays
+        runs = [*known.values()]
         write_runs(runs)
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if args.check:
