@@ -27,6 +27,7 @@ KEYS = ("rank-1", "mAP")
 REPORT = "5f0576b87111f81f"  # fingerprint of the people of the report
 STRONG = ablation.HELPFUL  # 2 L_ia of unit length, and L_ma without W, unbiased
 WEAK = "--alignment 0.25 --identity-alignment 0.5"  # of the same forms
+WITHOUT_IA = "--alignment 0.25 --identity-alignment 0"
 FULL, SMALL, ALONE = (f"b --auxiliary inputs {weights}" for weights in (STRONG, WEAK, ablation.NONE))
 
 
@@ -41,27 +42,27 @@ BASELINES = [METHODS[i : i + ROWS] for i in range(0, len(METHODS), ROWS)]
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
-    "AGW": ("agw", "agw --auxiliary inputs --alignment 0 --identity-alignment 0", 1500, "train.py"),
+    "AGW": ("agw", f"agw --auxiliary inputs {ablation.NONE}", 1500, "train.py"),
     "one classifier, 2 L_ia + L_ma": (
         "b-one-classifier",
         f"b-one-classifier --auxiliary inputs {STRONG}",
         500,
         "train.py",
     ),
-    "AGW, L_ma": ("agw", "agw --auxiliary inputs --alignment 0.25 --identity-alignment 0", 1500, "train.py"),
+    "AGW, L_ma": ("agw", f"agw --auxiliary inputs {WITHOUT_IA}", 1500, "train.py"),
 }
 FORMS = {  # of L_ma and L_ia, with ImageNet weights
     "no L_ma": "b+aux+idc+ia",
     "L_ma as printed: W trained, σ = 0.008": "mun",
     "L_ma without W, unbiased, σ = ¼": "mun --alignment 0.25",
-    "this L_ma, no L_ia": "b --auxiliary inputs --alignment 0.25 --identity-alignment 0",
+    "this L_ma, no L_ia": f"b --auxiliary inputs {WITHOUT_IA}",
     "this L_ma, L_ia as a mean over the people": "mun-mean --alignment 0.25",
     "this L_ma, ½ L_ia of unit length": SMALL,
 }
 FORMS_OF_ONE = {  # L_ma without W, unbiased
     "one classifier": "b-one-classifier",
     "+ Aux + L_idc + ½ L_ia, raw": "mun-one-classifier",
-    "+ Aux + L_idc + ¼ L_ma": "b-one-classifier --auxiliary inputs --alignment 0.25 --identity-alignment 0",
+    "+ Aux + L_idc + ¼ L_ma": f"b-one-classifier --auxiliary inputs {WITHOUT_IA}",
     "+ Aux + L_idc + ½ L_ia, raw, + ¼ L_ma": "mun-one-classifier --alignment 0.25",
     "+ Aux + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary inputs {WEAK}",
     "+ visible map + L_idc + ½ L_ia + ¼ L_ma": f"b-one-classifier --auxiliary visible {WEAK}",
@@ -71,7 +72,7 @@ FORMS_OF_ONE = {  # L_ma without W, unbiased
 }
 TABLE_1_SMALL = methods_of("1-helpful", WEAK) | {
     "+ Aux + L_idc + L_ia": "b --auxiliary inputs --alignment 0 --identity-alignment 0.5",
-    "+ Aux + L_idc + L_ma": "b --auxiliary inputs --alignment 0.25 --identity-alignment 0",
+    "+ Aux + L_idc + L_ma": f"b --auxiliary inputs {WITHOUT_IA}",
 }
 STRENGTHS = {  # of B + Aux + L_idc
     "+ ½ L_ia + ¼ L_ma": SMALL,
@@ -121,6 +122,15 @@ def write_runs(runs):
     """Write the record of every run, one a line."""
     lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in runs)
     RUNS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def join(runs, added):
+    """Add runs to those that are known; one of a known command replaces that, but for what measure_gap.py has found."""
+    known = {json.dumps(run["command"]): run for run in runs}
+    for run in added:
+        command = json.dumps(run["command"])
+        known[command] = known.get(command, {}) | run
+    return [*known.values()]
 
 
 def select(runs, data, method, *, trunk="short", iterations=None, tool="train.py"):
@@ -441,11 +451,7 @@ def main():
     added = [*read_folder(args.add)] if args.add else []
     added += [*read_corrupted(args.add_corrupted, runs)] if args.add_corrupted else []
     if added:
-        known = {json.dumps(run["command"]): run for run in runs}
-        for run in added:
-            command = json.dumps(run["command"])
-            known[command] = known.get(command, {}) | run  # what measure_gap.py has found stays
-        runs = [*known.values()]
+        runs = join(runs, added)
         write_runs(runs)
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     if args.check:

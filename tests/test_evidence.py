@@ -96,6 +96,11 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     whole = tmp_path / "other" / "whole"
     shutil.copytree(tmp_path / "b", whole / "b")
     assert [run["trunk"], *(other["trunk"] for other in evidence.read_folder(whole))] == ["short", "whole"]
+    measured = run | {"gap": {"visible to third": 0.1}, "results": {}}
+    assert evidence.join([measured], [run, run | {"command": []}]) == [
+        run | {"gap": measured["gap"]},
+        run | {"command": []},
+    ]
     plain = {**run, "method": "agw", "results": {"750": {"rank-1": 48.0, "mAP": 24.0}}}
     claims = evidence.claims([run, plain])
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims

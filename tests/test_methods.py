@@ -159,9 +159,16 @@ def test_forms_that_help_keep_the_switches_of_their_method():
     assert (mean.identity_alignment.reduction, mean.theta, mean.sigma) == ("mean", 0.5, 0.25)
 
 
+def test_controls_in_the_generator_s_place():
+    visible, infrared = torch.rand(2, 1, 8, 4, 2)
+    for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
+        network = METHODS["agw"].with_auxiliary(name).network(3, "test_resnet", image_size=(64, 32))
+        assert torch.equal(network.auxiliary_branch.generator(visible, infrared), expected)
+
+
 def test_recommended_loss_is_that_of_train_py():
     network = METHODS["mun"].network(4, "test_resnet", image_size=(64, 32))
-    output, identities = network(*torch.rand(2, 4, 3, 64, 32)), torch.tensor([0, 0, 3, 3])
+    outputs, identities = [network(*pair) for pair in torch.rand(2, 2, 4, 3, 64, 32)], torch.tensor([0, 0, 3, 3])
     sizes = {"batch_size": 4, "iterations": 10}
     default = example("options").choose_method(example("options").parse_arguments("", []))
     losses = (
@@ -169,7 +176,9 @@ def test_recommended_loss_is_that_of_train_py():
         MUNLoss.recommended(network.embedding_dim, **sizes),
         METHODS["mun"].create_loss(network.embedding_dim, **sizes),
     )
-    ours, recommended, printed = ([*loss(output, identities).terms.values()] for loss in losses)
+    ours, recommended, printed = (
+        [term for output in outputs for term in loss(output, identities).terms.values()] for loss in losses
+    )
     assert ours == recommended != printed
 
 
