@@ -1,4 +1,4 @@
-"""Write the tables and the picture of ``docs/does-it-help.md``, and README's, from ``docs/evidence/runs.json``.
+"""Write the tables of does-it-help.md, what-was-tried.md and README, and a picture, from evidence/runs.json.
 
 python docs/make_evidence.py                   # writes them
 python docs/make_evidence.py --add runs/module # also takes up the runs of ablation.py in a folder
@@ -20,7 +20,7 @@ from make_tables import ablation, markdown
 from methods import name_of
 
 DOCS = Path(__file__).parent
-PAGES = [DOCS / "does-it-help.md", DOCS.parent / "README.md"]
+PAGES = [DOCS / "does-it-help.md", DOCS / "what-was-tried.md", DOCS.parent / "README.md"]
 RUNS, PICTURE = DOCS / "evidence" / "runs.json", DOCS / "pictures" / "does-it-help.png"
 MARKERS = re.compile(r"(<!-- evidence ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 KEYS = ("rank-1", "mAP")
@@ -36,9 +36,22 @@ def methods_of(table, weights=STRONG):
     return {title: method.replace(STRONG, weights) for title, (method, _) in ablation.TABLES[table].items()}
 
 
-METHODS = [*methods_of("module").items()]
-ROWS = len(ablation.MODULE)
-BASELINES = [METHODS[i : i + ROWS] for i in range(0, len(METHODS), ROWS)]
+def with_each_baseline(losses):
+    """Return titles and methods of every baseline, alone and with losses of the module, which are options by title."""
+    return [
+        [(f"{title}{name}", f"{method}{options}") for name, options in ({"": ""} | losses).items()]
+        for title, method in ablation.BASELINES.items()
+    ]
+
+
+BASELINES = with_each_baseline(ablation.MODULE)
+CONTROL = {" + visible map + L_idc + 2 L_ia + L_ma": f" --auxiliary visible {STRONG}"}
+SMALL_BASELINES = with_each_baseline(
+    {
+        " + Aux + L_idc + ¼ L_ma": f" --auxiliary inputs {WITHOUT_IA}",
+        " + Aux + L_idc + ½ L_ia + ¼ L_ma": f" --auxiliary inputs {WEAK}",
+    }
+)
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
@@ -168,9 +181,9 @@ def summary(runs):
     return markdown(["", "seeds", "rank-1 (%)", "with the module: rank-1 (%)", "paired difference"], lines)
 
 
-def claims(runs):
+def claims(runs, baselines=BASELINES):
     """The baselines with and without the module on the people of the report."""
-    lines = [line for rows in BASELINES for line in paired_lines(runs, dict(rows), rows[0][1])]
+    lines = [line for rows in baselines for line in paired_lines(runs, dict(rows), rows[0][1])]
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
     return markdown([*head, *(f"over the baseline: {key}" for key in KEYS)], lines)
 
@@ -253,9 +266,8 @@ def paired(runs, rows, over, **kind):
 def without_generator(runs):
     """The visible map in the generator's place, on each baseline that was run so."""
     lines = []
-    for title, method in ablation.BASELINES.items():
-        row = {f"{title} + visible map": f"{method} --auxiliary visible {STRONG}"}
-        lines += paired_lines(runs, row, f"{method} --auxiliary inputs {STRONG}")
+    for rows, (_, (title, control)) in zip(BASELINES, with_each_baseline(CONTROL), strict=True):
+        lines += paired_lines(runs, {title: control}, rows[-1][1])
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
     return markdown([*head, *(f"over the generator's: {key}" for key in KEYS)], lines)
 
@@ -311,6 +323,7 @@ def attempts(runs):
 TABLES = {
     "summary": summary,
     "claims": claims,
+    "claims-small": partial(claims, baselines=SMALL_BASELINES),
     "curve": partial(curve, name="two classifiers (B)"),
     "curve-one": partial(curve, name="one classifier"),
     "curve-one-strong": partial(curve, name="one classifier, 2 L_ia + L_ma"),
@@ -355,7 +368,7 @@ def plot(runs):
 
     figure, (forest, courses) = plt.subplots(1, 2, figsize=(14, 4.5), layout="constrained", width_ratios=(1.2, 1))
     labels = []
-    for colour, ((_, plain), *forms) in enumerate(BASELINES):
+    for colour, ((_, plain), *forms) in enumerate(with_each_baseline(ablation.MODULE | CONTROL)):
         for title, method in forms:
             both = (select(runs, "report", name, iterations=750) for name in (method, plain))
             if points := gains(*both, "rank-1"):

@@ -28,8 +28,6 @@ NONE = "--alignment 0 --identity-alignment 0"
 MODULE = {  # losses of MUN's module, and the options that add them
     "": "",
     " + Aux + L_idc": f" --auxiliary inputs {NONE}",
-    " + Aux + L_idc + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0",
-    " + Aux + L_idc + ½ L_ia + ¼ L_ma": " --auxiliary inputs --alignment 0.25 --identity-alignment 0.5",
     " + Aux + L_idc + 2 L_ia + L_ma": f" --auxiliary inputs {HELPFUL}",
 }
 TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
@@ -77,7 +75,7 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": (f"mun-without-prototypes {HELPFUL}", {}),
         "+ both": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
-    "module": {  # by baseline: without MUN's module, with it, and with L_ma, L_ia as well, and both at four times the weight
+    "module": {  # by baseline: without MUN's module, with it, and with its alignment losses as well
         f"{title}{losses}": (f"{method}{options}", {})
         for title, method in BASELINES.items()
         for losses, options in MODULE.items()
