@@ -16,7 +16,7 @@ from lite0 import create_lite0
 import vireid
 
 HELPFUL = {"projection": "none", "unbiased": True}  # form of L_ma; docs/does-it-help.md has the evidence
-NORMALIZED = {"normalize": True}  # form of L_ia
+NORMALIZED = {"normalize": True, "reduction": "mean"}  # form of L_ia; its weights are those of a sum over 8 people
 
 
 class Method(NamedTuple):
@@ -70,7 +70,7 @@ class Method(NamedTuple):
         def create(embedding_dim, **sizes):
             return vireid.losses.AuxiliaryModalityLoss(
                 self.create_loss(embedding_dim, **sizes),
-                identity_alignment_weight=identity_alignment or 0,
+                identity_alignment_weight=8 * (identity_alignment or 0),
                 modality_alignment_weight=alignment or 0,
                 modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
             )
@@ -84,7 +84,7 @@ class Method(NamedTuple):
             loss = partial(loss, ma=alignment, **HELPFUL)
         if identity_alignment is not None:
             own = getattr(self.loss, "keywords", {}).get("identity_alignment", {})
-            loss = partial(loss, ia=identity_alignment, identity_alignment=own | NORMALIZED)
+            loss = partial(loss, ia=8 * identity_alignment, identity_alignment=own | NORMALIZED)
         return self._replace(loss=loss)
 
 

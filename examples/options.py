@@ -121,7 +121,7 @@ def add_auxiliary(parser):
     form = "for MUN, and with --auxiliary by default"
     parser.add_argument("--auxiliary", **starts, help=started)
     parser.add_argument("--alignment", **weight, help=f"weight of L_ma, unbiased and without W, {form} 1")
-    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length, {form} 2")
+    parser.add_argument("--identity-alignment", **weight, help=f"weight of L_ia of unit length for 8 people, {form} 2")
 
 
 def require_views(parser, args):

@@ -63,7 +63,7 @@ def main():
 
     torch.manual_seed(0)
     network = Network(identities=4, auxiliary=args.vireid)
-    identity_alignment = IdentityAlignmentLoss(normalize=True)  # vireid
+    identity_alignment = IdentityAlignmentLoss(normalize=True, reduction="mean")  # vireid
     form = {"projection": "none", "unbiased": True}  # vireid
     modality_alignment = ModalityAlignmentLoss(512, batch_size=16, iterations=args.steps, **form)  # vireid
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -78,8 +78,7 @@ def main():
         both = labels.repeat(2)
         loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
         if args.vireid:  # vireid
-            # L_ia is a sum over the P people of a batch; its weight is 16 / P
-            loss = loss + 4 * identity_alignment(v, r, a, labels)  # vireid
+            loss = loss + 16 * identity_alignment(v, r, a, labels)  # vireid
             loss = loss + modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()
         loss.backward()

@@ -66,9 +66,8 @@ def test_defaults_are_the_forms_that_help(batch):
     alignment = ModalityAlignmentLoss(visible.shape[1], batch_size=1, iterations=1, prototypes=False)
     terms = AuxiliaryModalityLoss(BaselineLoss(), modality_alignment=alignment)(output_of(*batch[:3]), identities).terms
     rows = [torch.nn.functional.normalize(row) for row in (visible, infrared, auxiliary)]
-    expected = 2 * references.identity_alignment(
-        dict(zip("vra", rows, strict=True)), dict.fromkeys("vra", identities), 0.55
-    )
+    labels = dict.fromkeys("vra", identities)
+    expected = 16 * references.identity_alignment(dict(zip("vra", rows, strict=True)), labels, 0.55, reduction="mean")
     assert terms["identity_alignment"].item() == pytest.approx(expected, rel=1e-6)
     assert terms["identity_alignment"] > 0
     assert terms["modality_alignment"] == alignment(visible, infrared, auxiliary, identities)

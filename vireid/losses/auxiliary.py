@@ -18,8 +18,8 @@ class AuxiliaryModalityLoss(nn.Module):
     It answers one question for any baseline: does the auxiliary modality help it? The network is one with a generator,
     such as ``TwoStreamBaseline(…, generator="inputs")``. L_idc counts a classifier twice that serves both modalities.
     Unlike in :class:`MUNLoss`, the defaults are not the paper's but those that gained most on synthetic people: L_ia is
-    of embeddings of unit length, θ is 2 and σ is 1. Give it the L_ma that belongs to them, without projections W and
-    unbiased: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
+    a mean over the people of a batch, of embeddings of unit length, θ is 16 and σ is 1. L_ma then has no projections W
+    and is unbiased: ``modality_alignment=ModalityAlignmentLoss(d, …, projection="none", unbiased=True)``.
 
     The output has the fields that ``loss`` needs, and ``auxiliary_visible_logits`` and ``auxiliary_infrared_logits``
     (b n) for γ, ``visible``, ``infrared`` and ``auxiliary`` (b d) for θ and σ. With v views the visible fields have
@@ -28,11 +28,10 @@ class AuxiliaryModalityLoss(nn.Module):
     Args:
         loss: Loss of a method, a module called with the output and the identities that returns a :class:`LossOutput`.
         identity_consistency_weight: γ, at least 0; 0.25 in MUN.
-        identity_alignment_weight: θ, at least 0; 0.5 in MUN. L_ia is a sum over the people of a batch,
-            and 2 is meant for 8 of them.
+        identity_alignment_weight: θ, at least 0; 0.5 in MUN, whose L_ia is a sum over the people, 8 in a batch.
         modality_alignment_weight: σ, at least 0, if L_ma is given; 0.008 in MUN.
         identity_consistency: Replacement for the default L_idc.
-        identity_alignment: Replacement for the default, ``IdentityAlignmentLoss(normalize=True)``.
+        identity_alignment: Replacement for ``IdentityAlignmentLoss(normalize=True, reduction="mean")``.
         modality_alignment: L_ma, such as :class:`ModalityAlignmentLoss`; None leaves it out.
 
     Shape:
@@ -64,7 +63,7 @@ class AuxiliaryModalityLoss(nn.Module):
         loss: nn.Module,
         *,
         identity_consistency_weight: float = 0.25,
-        identity_alignment_weight: float = 2.0,
+        identity_alignment_weight: float = 16.0,
         modality_alignment_weight: float = 1.0,
         identity_consistency: nn.Module | None = None,
         identity_alignment: nn.Module | None = None,
@@ -82,7 +81,7 @@ class AuxiliaryModalityLoss(nn.Module):
         self.sigma = check_number("modality_alignment_weight", modality_alignment_weight, least=0)
         self.loss = loss
         self.identity_consistency = identity_consistency or IdentityConsistencyLoss()
-        self.identity_alignment = identity_alignment or IdentityAlignmentLoss(normalize=True)
+        self.identity_alignment = identity_alignment or IdentityAlignmentLoss(normalize=True, reduction="mean")
         self.modality_alignment = modality_alignment if self.sigma else None
 
     def forward(self, output: Any, identities: Tensor) -> LossOutput:

@@ -94,25 +94,26 @@ class MUNLoss(nn.Module):
     def recommended(cls, embedding_dim: int, *, batch_size: int, iterations: int) -> MUNLoss:
         """Make the loss with L_ia and L_ma in the forms that help on synthetic people, in place of the paper's.
 
-        L_ia is of embeddings of unit length, with θ = 2; L_ma has no projections and is unbiased, with σ = 1, and may
-        be negative. The page "Does it help?" has the evidence.
+        L_ia is a mean over the people of a batch, of embeddings of unit length, with θ = 16: for 8 people that is a
+        sum with θ = 2. L_ma has no projections and is unbiased, with σ = 1, and may be negative. The page "Does it
+        help?" has the evidence.
 
         Args:
             embedding_dim: Dimension d of the embeddings.
-            batch_size: Number of pairs in a batch, P · K. θ = 2 is meant for P = 8 people, over whom L_ia is a sum.
+            batch_size: Number of pairs in a batch, P · K.
             iterations: Number of training iterations of the whole run.
 
         Example:
             >>> MUNLoss.recommended(8, batch_size=4, iterations=100).theta
-            2.0
+            16.0
         """
         return cls(
             embedding_dim,
             batch_size=batch_size,
             iterations=iterations,
-            identity_alignment_weight=2,
+            identity_alignment_weight=16,
             modality_alignment_weight=1,
-            identity_alignment=IdentityAlignmentLoss(normalize=True),
+            identity_alignment=IdentityAlignmentLoss(normalize=True, reduction="mean"),
             modality_alignment=ModalityAlignmentLoss(
                 embedding_dim, batch_size=batch_size, iterations=iterations, projection="none", unbiased=True
             ),
