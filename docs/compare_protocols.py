@@ -115,7 +115,7 @@ def sysu():
 
     official = {"gallery": "official", "permutations": permutations}
     yield table(
-        "SYSU-MM01: official galleries and AGW's",
+        "SYSU-MM01: official and random galleries",
         "`rand_perm_cam.mat` lists the official galleries (here: a random list). AGW and most papers after it draw\n"
         "theirs with Python's random numbers. `SYSUMM01Protocol(gallery=…)` takes either.",
         {

@@ -62,22 +62,22 @@ def main():
     args = parser.parse_args()
 
     torch.manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(4)  # four images of four people in each modality
+    visible, thermal = torch.randn(2, len(labels), 3, 96, 48)
     network = Network(identities=4, auxiliary=args.vireid)
     identity_alignment = IdentityAlignmentLoss(normalize=True, reduction="mean")  # vireid
-    form = {"projection": "none", "unbiased": True}  # vireid
-    modality_alignment = ModalityAlignmentLoss(512, batch_size=16, iterations=args.steps, **form)  # vireid
+    form = {"batch_size": len(labels), "projection": "none", "unbiased": True}  # vireid
+    modality_alignment = ModalityAlignmentLoss(512, iterations=args.steps, **form)  # vireid
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-
-    labels = torch.arange(4).repeat_interleave(4)  # four images of four people in each modality
-    visible, thermal = torch.randn(2, 16, 3, 96, 48)
     for step in range(args.steps):
+        both = labels.repeat(2)
         features, logits = network(visible, thermal)
         if args.vireid:  # vireid
             v, r, a = features.chunk(3)  # vireid
-            features = torch.cat([v, r])  # vireid
-        both = labels.repeat(2)
-        loss = nn.functional.cross_entropy(logits, labels.repeat(len(logits) // 16)) + triplet(features, both)
+            features, logits, a_logits = torch.cat([v, r]), logits[: len(both)], logits[len(both) :]  # vireid
+        loss = nn.functional.cross_entropy(logits, both) + triplet(features, both)
         if args.vireid:  # vireid
+            loss = loss + 0.5 * nn.functional.cross_entropy(a_logits, labels)  # vireid
             loss = loss + 16 * identity_alignment(v, r, a, labels)  # vireid
             loss = loss + modality_alignment(v, r, a, labels)  # vireid
         optimizer.zero_grad()

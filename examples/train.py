@@ -115,6 +115,7 @@ def fit(args, accelerator, watch):
             finished, run.history, run.results = state["epoch"], state["history"], state["results"]
             for name in ("plain", "optimizer", "schedule"):
                 getattr(run, name).load_state_dict(state[name])
+            accelerator.print(f"resumed after {finished} of {args.epochs} epochs")
         repair = finished > 0 and not is_whole(best, accelerator.print)
         progress = tqdm(total=args.epochs * length, initial=finished * length, unit="batch")
         for epoch in range(finished, args.epochs + 1):  # counted by what is finished: 0 is the untrained network

@@ -144,7 +144,7 @@ def test_errors(views):
         loss(output._replace(visible_logits=output.visible_logits[:12]), identities)
     with pytest.raises(ValueError, match=r"of two or more views of the 12 pairs, got \(25, 5\)"):
         loss(output._replace(visible_logits=output.visible_logits[:25]), identities)
-    with pytest.raises(TypeError, match="output must have the tensors visible_logits, infrared_logits, got 'dict'"):
+    with pytest.raises(TypeError, match=r"visible_logits, infrared_logits, got 'dict'. types.SimpleNamespace\("):
         loss({}, identities)
     with pytest.raises(TypeError, match="consistency must be a module, got 'type'"):
         ConsistentViewsLoss(BaselineLoss(), JensenShannonLoss)

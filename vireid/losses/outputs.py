@@ -28,6 +28,8 @@ def read_fields(output: object, *fields: str, remedy: str = "") -> tuple[Tensor,
     """Read tensors by name from the output of a network."""
     missing = [field for field in fields if not isinstance(getattr(output, field, None), Tensor)]
     rule = f"have the tensor{'' if len(missing) == 1 else 's'} {', '.join(missing)}"
+    if isinstance(output, dict):
+        remedy = "types.SimpleNamespace(**output) makes fields of its keys."
     require(not missing, "output", rule, type(output).__name__, remedy, error=TypeError)
     return tuple(getattr(output, field) for field in fields)
 
