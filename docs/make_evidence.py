@@ -45,7 +45,6 @@ def with_each_baseline(losses):
 
 
 BASELINES = with_each_baseline(ablation.MODULE)
-CONTROL = {" + visible map + L_idc + 2 L_ia + L_ma": f" --auxiliary visible {STRONG}"}
 SMALL_BASELINES = with_each_baseline(
     {
         " + Aux + L_idc + ¼ L_ma": f" --auxiliary inputs {WITHOUT_IA}",
@@ -172,7 +171,7 @@ def gains(results, reference, key):
 def summary(runs):
     """The baselines without and with the module and its losses."""
     lines = []
-    for (title, plain), *_, (_, module) in BASELINES:
+    for (title, plain), _, (_, module), _ in BASELINES:
         without, together = (select(runs, "report", method, iterations=750) for method in (plain, module))
         if seeds := sorted(without.keys() & together.keys()):
             means = [fmean(last(results[seed])["rank-1"] for seed in seeds) for results in (without, together)]
@@ -264,10 +263,11 @@ def paired(runs, rows, over, **kind):
 
 
 def without_generator(runs):
-    """The visible map in the generator's place, on each baseline that was run so."""
+    """The losses without a third modality, and with the visible map as one, on each baseline that was run so."""
     lines = []
-    for rows, (_, (title, control)) in zip(BASELINES, with_each_baseline(CONTROL), strict=True):
-        lines += paired_lines(runs, {title: control}, rows[-1][1])
+    for (title, plain), _, (_, module), direct in BASELINES:
+        visible = f"{title} + visible map + L_idc + 2 L_ia + L_ma", f"{plain} --auxiliary visible {STRONG}"
+        lines += paired_lines(runs, dict([visible, direct]), module)
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
     return markdown([*head, *(f"over the generator's: {key}" for key in KEYS)], lines)
 
@@ -368,7 +368,7 @@ def plot(runs):
 
     figure, (forest, courses) = plt.subplots(1, 2, figsize=(14, 4.5), layout="constrained", width_ratios=(1.2, 1))
     labels = []
-    for colour, ((_, plain), *forms) in enumerate(with_each_baseline(ablation.MODULE | CONTROL)):
+    for colour, ((_, plain), *forms) in enumerate(BASELINES):
         for title, method in forms:
             both = (select(runs, "report", name, iterations=750) for name in (method, plain))
             if points := gains(*both, "rank-1"):

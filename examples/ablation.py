@@ -3,6 +3,7 @@
     python examples/ablation.py                       # the paper's tables and the methods, on synthetic people
     python examples/ablation.py --tables 1 --seeds 0 1 2 3 4 --epochs 5
     python examples/ablation.py --tables module 1-helpful --preset pretrained  # what MUN's module adds to baselines
+    python examples/ablation.py --tables module --rows 'AGW*' --preset pretrained  # to one of them
     python examples/ablation.py --dataset sysu --root SYSU-MM01 --preset paper --pretrained
 
 A row is a method of methods.py, trained by train.py, which gets every option that is not listed below. All rows of a seed
@@ -15,6 +16,7 @@ import json
 import shlex
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -29,6 +31,7 @@ MODULE = {  # losses of MUN's module, and the options that add them
     "": "",
     " + Aux + L_idc": f" --auxiliary inputs {NONE}",
     " + Aux + L_idc + 2 L_ia + L_ma": f" --auxiliary inputs {HELPFUL}",
+    " + 2 L_ia + L_ma directly": f" --auxiliary direct {HELPFUL}",  # without a third modality
 }
 TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01 (all search) and RegDB, in percent
     "1": {
@@ -75,7 +78,7 @@ TABLES = {  # every row: its method, and the paper's rank-1 and mAP on SYSU-MM01
         "+ auxiliary bridge": (f"mun-without-prototypes {HELPFUL}", {}),
         "+ both": (f"b --auxiliary inputs {HELPFUL}", {}),
     },
-    "module": {  # by baseline: without MUN's module, with it, and with its alignment losses as well
+    "module": {  # by baseline: without MUN's module, with it, with its alignment losses, and with these alone
         f"{title}{losses}": (f"{method}{options}", {})
         for title, method in BASELINES.items()
         for losses, options in MODULE.items()
@@ -109,6 +112,7 @@ def parse_arguments():
     add = parser.add_argument
     every = [name for name in TABLES if name != "module" and not name.endswith("-helpful")]
     add("--tables", nargs="+", choices=TABLES, default=every, help="(%(default)s)")
+    add("--rows", nargs="+", default=["*"], metavar="PATTERN", help="titles, such as 'AGW*'; by default every row")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of every row (%(default)s)")
     add("--output", type=Path, default=Path("runs/ablation"), help="folder for runs and results (%(default)s)")
     add("--launcher", default=sys.executable, help="what runs train.py, such as 'torchrun --nproc-per-node 2'")
@@ -165,18 +169,30 @@ def difference(values, reference):
     return interval([value - other for value, other in zip(values, reference, strict=True)])
 
 
+def choose_rows(name, patterns):
+    """Return the rows of a table whose titles match a pattern."""
+    return {
+        title: row for title, row in TABLES[name].items() if any(fnmatchcase(title, pattern) for pattern in patterns)
+    }
+
+
+def baseline_of(title):
+    """Return the title of the row that one of the module table is compared with."""
+    return max((name for name in BASELINES if title.startswith(name)), key=len)
+
+
 def format_table(name, rows, dataset, seeds):
     """A table in Markdown: beside the numbers those of the paper, or the difference that the module makes."""
     paired, keys = name == "module", ("rank-1", "mAP")
     head = ["", "method", *(f"{key} (%)" for key in keys)]
     head += [f"over the baseline: {key}" if paired else f"the paper on {dataset}: {key}" for key in keys]
-    lines, baseline = [head, ["---"] * len(head)], None
-    for i, (title, (method, targets)) in enumerate(TABLES[name].items()):
-        cells = [f"`{method}`", *(spread(rows[title][key]) for key in keys)]
-        if i % len(MODULE) == 0:
-            baseline = rows[title]
-        elif paired:
-            cells += [difference(rows[title][key], baseline[key]) for key in keys]
+    lines = [head, ["---"] * len(head)]
+    for title, row in rows.items():
+        method, targets = TABLES[name][title]
+        cells = [f"`{method}`", *(spread(row[key]) for key in keys)]
+        baseline = rows.get(baseline_of(title)) if paired else None
+        if baseline not in (None, row):
+            cells += [difference(row[key], baseline[key]) for key in keys]
         lines.append([title, *cells, *(f"{value:.2f}" for value in targets.get(dataset, ()))])
         lines[-1] += ["–"] * (len(head) - len(lines[-1]))
     caption = {"methods": "Methods", "module": "What the auxiliary modality adds"}.get(name, f"Table {name}")
@@ -188,12 +204,16 @@ def main(args):
     for option, own in {"--method": "--tables", "--seed": "--seeds"}.items():
         if option in {given.split("=")[0] for given in args.training}:
             raise ValueError(f"{option} must be left to the rows, got one. Take {own}.")
+    chosen = {name: rows for name in args.tables if (rows := choose_rows(name, args.rows))}
+    if not chosen:
+        titles = [title for name in args.tables for title in TABLES[name]]
+        raise ValueError(f"--rows must match one of {titles}, got {args.rows}.")
     args.output.mkdir(parents=True, exist_ok=True)
     args.seeds = list(dict.fromkeys(args.seeds))
     runs = {}
     for seed in args.seeds:  # seed by seed, so that an interrupted ablation has something to compare
-        for name in args.tables:
-            for method, _targets in TABLES[name].values():
+        for rows in chosen.values():
+            for method, _targets in rows.values():
                 runs.setdefault(method, {})[seed] = train(method, seed, args)
     finals = {method: [[*run["results"].values()][-1] for run in of.values()] for method, of in runs.items()}
     protocol = next(iter(next(iter(finals.values()))[0]))
@@ -202,9 +222,9 @@ def main(args):
     tables = {
         name: {
             title: {key: [100 * final[protocol]["mean"][key] for final in finals[method]] for key in ("rank-1", "mAP")}
-            for title, (method, _targets) in TABLES[name].items()
+            for title, (method, _targets) in rows.items()
         }
-        for name in args.tables
+        for name, rows in chosen.items()
     }
     texts = [format_table(name, rows, dataset, args.seeds) for name, rows in tables.items()]
     where = "" if any(option.startswith("--root") for option in args.training) else "synthetic people in the layout of "
@@ -216,7 +236,7 @@ def main(args):
     panels, references = {}, {}
     for name, rows in tables.items():
         panel = name if name in {"methods", "module"} else f"Table {name}"
-        targets = {title: paper.get(dataset) for title, (_method, paper) in TABLES[name].items()}
+        targets = {title: paper.get(dataset) for title, (_method, paper) in chosen[name].items()}
         panels[panel] = {title: row["rank-1"] for title, row in rows.items()}
         references[panel] = {title: target[0] for title, target in targets.items() if target}
     labels = {"label": "rank-1 (%), here", "reference_label": f"rank-1 (%), {dataset}"}

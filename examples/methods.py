@@ -63,19 +63,26 @@ class Method(NamedTuple):
         )
 
     def with_auxiliary(self, start, alignment=None, identity_alignment=None):
-        """Return the method with a generator by name, L_idc, and weights of L_ma and L_ia; without a name, as it is."""
+        """Return the method with a generator by name, L_idc, and weights of L_ma and L_ia; without a name, as it is.
+
+        ``"direct"`` is no generator: L_ma and L_ia are those of visible and infrared embeddings themselves.
+        """
         if start is None:
             return self
+        weights = {
+            "identity_alignment_weight": 8 * (identity_alignment or 0),
+            "modality_alignment_weight": alignment or 0,
+        }
 
         def create(embedding_dim, **sizes):
-            return vireid.losses.AuxiliaryModalityLoss(
-                self.create_loss(embedding_dim, **sizes),
-                identity_alignment_weight=8 * (identity_alignment or 0),
-                modality_alignment_weight=alignment or 0,
-                modality_alignment=vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL),
-            )
+            loss = self.create_loss(embedding_dim, **sizes)
+            if start == "direct":
+                return vireid.losses.DirectAlignmentLoss(loss, **weights)
+            third = vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL)
+            return vireid.losses.AuxiliaryModalityLoss(loss, **weights, modality_alignment=third)
 
-        return self._replace(network=partial(self.network, generator=start), loss=create, needs_sizes=True)
+        network = self.network if start == "direct" else partial(self.network, generator=start)
+        return self._replace(network=network, loss=create, needs_sizes=True)
 
     def with_alignments(self, alignment=None, identity_alignment=None):
         """Return a method of MUN's loss with L_ma and L_ia in the forms that help, in place of its own if it has them."""

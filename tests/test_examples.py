@@ -875,15 +875,22 @@ def test_ablation_goes_on_row_by_row(small, tmp_path):
     assert "short.py: b, seed 0, has failed; once it is mended, the same command resumes from here." in other.stderr
 
 
-def test_differences_are_those_to_the_first_of_three(monkeypatch):
-    ablation, titles = module("ablation"), ("B", "with", "better", "AGW", "with AGW")
-    monkeypatch.setattr(ablation, "TABLES", {"module": {title: (title.lower(), {}) for title in titles}})
-    rows = {
-        title: {"rank-1": [value], "mAP": [value]} for title, value in zip(titles, (10, 13, 15, 40, 39), strict=True)
-    }
+def test_differences_are_those_to_the_own_baseline():
+    ablation = module("ablation")
+    aux, values = " + Aux + L_idc", {"B": 10, "AGW": 40, "AGW + J": 50}
+    rows = {name + added: v + len(added) for name, v in values.items() for added in ("", aux)}
+    rows |= {f"MMD-ReID{aux}": 20}
+    rows = {title: {"rank-1": [value], "mAP": [value]} for title, value in rows.items()}
     lines = ablation.format_table("module", rows, "sysu", [0]).splitlines()[4:]
-    expected = ["–", "+3.00", "+5.00", "–", "-1.00"]
-    assert [line.split(" | ")[-1].strip(" |") for line in lines] == expected
+    assert [line.split(" | ")[-1].strip(" |") for line in lines] == [*["–", "+14.00"] * 3, "–"]
+
+
+def test_rows_of_the_ablation_by_title(tmp_path):
+    ablation = module("ablation")
+    assert [*ablation.choose_rows("module", ["MMD*", "B"])] == ["B", *(f"MMD-ReID{name}" for name in ablation.MODULE)]
+    done = run(ROOT / "examples" / "ablation.py", tmp_path, "--tables", "1", "--rows", "agw")
+    assert done.returncode == 1
+    assert "--rows must match one of ['B', '+ Aux'" in done.stderr
 
 
 @pytest.mark.slow

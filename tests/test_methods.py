@@ -16,7 +16,7 @@ from vireid.data import (
     generate_synthetic,
 )
 from vireid.data.recipes import Recipe
-from vireid.losses import MUNLoss
+from vireid.losses import IdentityAlignmentLoss, IdentityMMDLoss, MUNLoss
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -165,6 +165,24 @@ def test_controls_in_the_generator_s_place():
     for name, expected in {"visible": visible, "infrared": infrared, "mean": (visible + infrared) / 2}.items():
         network = METHODS["agw"].with_auxiliary(name).network(3, "test_resnet", image_size=(64, 32))
         assert torch.equal(network.auxiliary_branch.generator(visible, infrared), expected)
+
+
+@pytest.mark.parametrize("name", ["b", "agw", "mmd-reid", "caj+"])
+def test_alignment_without_a_third_modality(name):
+    method = METHODS[name].with_auxiliary("direct", 0.5, 0.25)
+    network = method.network(4, "test_resnet", image_size=(64, 32))
+    assert network.auxiliary_branch is None
+    views, identities = 2 if method.needs_views else 1, torch.tensor([0, 0, 3, 3])
+    output = network(torch.rand(4 * views, 3, 64, 32), torch.rand(4, 3, 64, 32))
+    sizes = {"batch_size": 4, "iterations": 10}
+    terms = method.create_loss(network.embedding_dim, **sizes)(output, identities).terms
+    plain = METHODS[name].create_loss(network.embedding_dim, **sizes)(output, identities).terms
+    assert terms.keys() - plain.keys() == {"identity_alignment", "modality_alignment"}
+    visible, infrared = output.visible[:4], output.infrared
+    identity_alignment = IdentityAlignmentLoss(normalize=True)(visible, infrared, visible, identities)
+    torch.testing.assert_close(terms["identity_alignment"], 0.25 * 8 / 2 * identity_alignment)
+    gap = IdentityMMDLoss(unbiased=True)(visible, infrared, identities)
+    torch.testing.assert_close(terms["modality_alignment"], 0.5 * gap)
 
 
 def test_recommended_loss_is_that_of_train_py():

@@ -95,6 +95,21 @@ CASES = {
         output=[*OUTPUTS, *map(without, vars(OUTPUT))],
         identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
     ),
+    "DirectAlignmentLoss": case(
+        losses.DirectAlignmentLoss,
+        {"loss": losses.BaselineLoss()},
+        loss=[None, *PART],
+        identity_alignment_weight=number(least=0),
+        modality_alignment_weight=number(least=0),
+        identity_alignment=PART,
+        modality_alignment=PART,
+    ),
+    "DirectAlignmentLoss.forward": case(
+        losses.DirectAlignmentLoss(losses.BaselineLoss()),
+        {"output": OUTPUT, "identities": IDENTITIES},
+        output=[*OUTPUTS, *map(without, ("visible", "infrared", "visible_logits", "infrared_logits"))],
+        identities=tensor(*BAD_IDENTITIES, *NO_LABELS),
+    ),
     "BaselineLoss": case(
         losses.BaselineLoss,
         label_smoothing=number(least=0, below=1),

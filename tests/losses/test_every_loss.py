@@ -120,6 +120,7 @@ LOSSES = {
     ),
     "CenterGuidedPairMiningLoss": (lambda: losses.CenterGuidedPairMiningLoss(margin=99.0), expanded),
     "DEENLoss": (losses.DEENLoss, output_of_an_expansion),
+    "DirectAlignmentLoss": (lambda: losses.DirectAlignmentLoss(losses.BaselineLoss()), output_of_a_network),
     "DiscriminativeCenterLoss": (losses.DiscriminativeCenterLoss, together),
     "CenterClusterLoss": (lambda: losses.CenterClusterLoss(99.0, dead_zone=1e-3), together),
     "HeteroCenterTripletLoss": (lambda: losses.HeteroCenterTripletLoss(margin=99.0), pair),

@@ -6,6 +6,7 @@ from vireid.losses.baseline import BaselineLoss
 from vireid.losses.consistency import ConsistentViewsLoss, JensenShannonLoss, ViewCrossEntropyLoss
 from vireid.losses.deen import CenterGuidedPairMiningLoss, DEENLoss, OrthogonalExpansionLoss
 from vireid.losses.diagnostics import describe_auxiliary
+from vireid.losses.direct import DirectAlignmentLoss
 from vireid.losses.identity import IdentityConsistencyLoss, IdentityLoss
 from vireid.losses.mmd import IdentityMMDLoss
 from vireid.losses.mpanet import CenterClusterLoss, MaskSeparationLoss, MPANetLoss, MutualLearningLoss
@@ -24,6 +25,7 @@ __all__ = [
     "CenterGuidedPairMiningLoss",
     "ConsistentViewsLoss",
     "DEENLoss",
+    "DirectAlignmentLoss",
     "DiscriminativeCenterLoss",
     "HeteroCenterTripletLoss",
     "IdentityAlignmentLoss",

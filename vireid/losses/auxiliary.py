@@ -90,13 +90,13 @@ class AuxiliaryModalityLoss(nn.Module):
         if self.gamma:
             remedy = "A network with a generator has them."
             logits = read_fields(output, "auxiliary_visible_logits", "auxiliary_infrared_logits", remedy=remedy)
-            _add(terms, "identity_consistency", self.gamma * self.identity_consistency(*logits, identities))
+            add_term(terms, "identity_consistency", self.gamma * self.identity_consistency(*logits, identities))
         if self.theta:
             v, r, a = read_fields(output, "visible", "infrared", "auxiliary")
-            _add(terms, "identity_alignment", self.theta * self.identity_alignment(v[: len(r)], r, a, identities))
+            add_term(terms, "identity_alignment", self.theta * self.identity_alignment(v[: len(r)], r, a, identities))
         if self.modality_alignment is not None:
             v, r, a = read_fields(output, "visible", "infrared", "auxiliary")
-            _add(terms, "modality_alignment", self.sigma * self.modality_alignment(v[: len(r)], r, a, identities))
+            add_term(terms, "modality_alignment", self.sigma * self.modality_alignment(v[: len(r)], r, a, identities))
         return LossOutput.from_terms(terms)
 
     def extra_repr(self) -> str:
@@ -105,7 +105,8 @@ class AuxiliaryModalityLoss(nn.Module):
         return f"{weights}, modality_alignment_weight={self.sigma}"
 
 
-def _add(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
+def add_term(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
+    """Add a term to those of a loss, which must not have one of that name."""
     remedy = f"{name}_weight=0 leaves the second one out."
     require(name not in terms, "loss", f"have no term {name!r}", [*terms], remedy)
     terms[name] = term
