@@ -51,6 +51,7 @@ SMALL_BASELINES = with_each_baseline(
         " + Aux + L_idc + ½ L_ia + ¼ L_ma": f" --auxiliary inputs {WEAK}",
     }
 )
+MODALITIES = methods_of("2-helpful") | {"no third modality": BASELINES[0][-1][1]}
 COURSES = {  # of training: a baseline, the same with the module, the length, and the script that ran both
     "two classifiers (B)": ("b", "b+aux+idc+ia", 1000, "runx.py"),
     "one classifier": ("b-one-classifier", "mun-one-classifier", 500, "runx.py"),
@@ -267,7 +268,8 @@ def without_generator(runs):
     lines = []
     for (title, plain), _, (_, module), direct in BASELINES:
         visible = f"{title} + visible map + L_idc + 2 L_ia + L_ma", f"{plain} --auxiliary visible {STRONG}"
-        lines += paired_lines(runs, dict([visible, direct]), module)
+        mixed = f"{title} + visible map + L_idc + 2 L_ia, L_ma directly", f"{plain}-visible-pair"
+        lines += paired_lines(runs, dict([visible, mixed, direct]), module)
     head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
     return markdown([*head, *(f"over the generator's: {key}" for key in KEYS)], lines)
 
@@ -293,15 +295,14 @@ def classifiers(runs):
 
 def third(runs):
     """Where the modalities of Table 2 lie after training: how far apart a person's centres in two modalities are."""
-    rows, lines = methods_of("2-helpful"), []
-    gained = {line[0]: line[5] for line in paired_lines(runs, rows, FULL)}
-    for title, method in rows.items():
+    lines, gained = [], {line[0]: line[5] for line in paired_lines(runs, MODALITIES, FULL)}
+    for title, method in MODALITIES.items():
         found = {run["seed"]: run["gap"] for run in runs if run["method"] == method and "gap" in run}
-        sides = [sorted((gap["visible to third"], gap["third to infrared"])) for gap in found.values()]
-        if sides:
-            means = [*map(fmean, zip(*sides, strict=True)), fmean(gap["visible to infrared"] for gap in found.values())]
-            cells = [title, ", ".join(map(str, sorted(found))), *(f"{mean:.3f}" for mean in means)]
-            lines.append([*cells, gained[title]])
+        if found:
+            widths = [gap["visible to infrared"] for gap in found.values()]
+            sides = [sorted(gap[name] for name in gap if "third" in name) for gap in found.values()]
+            means = [f"{fmean(distances):.3f}" for distances in (*zip(*sides, strict=True), widths)]
+            lines.append([title, ", ".join(map(str, sorted(found))), *["–"] * (3 - len(means)), *means, gained[title]])
     head = ["", "seeds", "to the nearer modality", "to the farther one", "from visible to infrared"]
     return markdown([*head, "rank-1 over the auxiliary modality"], lines)
 

@@ -2,9 +2,9 @@
 
 python docs/measure_gap.py runs/module data/sysu-200-200 && python docs/make_evidence.py
 
-It embeds pairs of test images with the networks of Table 2, the last.pt of those runs of ablation.py that
-``docs/evidence/runs.json`` knows, and keeps with each run how far apart the centres of a person's embeddings in two
-modalities are, at unit length.
+It embeds pairs of test images with the networks of Table 2, and with B's without a third modality: the last.pt of those
+runs of ablation.py that ``docs/evidence/runs.json`` knows. It keeps with each run how far apart the centres of a
+person's embeddings in two modalities are, at unit length.
 """
 
 import argparse
@@ -28,11 +28,12 @@ def measure(network, batches):
     rows = []
     for *images, _identities in batches:
         output = network(*images)
-        parts = output.visible, output.infrared, output.auxiliary
+        parts = [part for part in (output.visible, output.infrared, output.auxiliary) if part is not None]
         centres = [normalize(part).view(PEOPLE, IMAGES, -1).mean(1) for part in parts]  # (p k) d -> p d
-        rows.append([(centres[i] - centres[j]).norm(dim=1).mean() for i, j in PAIRS.values()])
+        between = {name: pair for name, pair in PAIRS.items() if max(pair) < len(centres)}
+        rows.append([(centres[i] - centres[j]).norm(dim=1).mean() for i, j in between.values()])
     means = torch.tensor(rows).mean(0).tolist()
-    return dict(zip(PAIRS, (round(mean, 3) for mean in means), strict=True))
+    return dict(zip(between, (round(mean, 3) for mean in means), strict=True))
 
 
 def main():
@@ -40,7 +41,7 @@ def main():
     parser.add_argument("folder", type=Path, help="output of ablation.py")
     parser.add_argument("root", type=Path, help="the data set that it trained on, in the layout of SYSU-MM01")
     args, runs = parser.parse_args(), make_evidence.read_runs()
-    rows = make_evidence.methods_of("2-helpful").values()
+    rows = make_evidence.MODALITIES.values()
     known = {json.dumps(run["command"]): run for run in runs if run["method"] in rows}
     dataset = SYSUMM01(args.root)
     for path in sorted(args.folder.glob("*/*/metrics.json")):

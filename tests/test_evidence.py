@@ -134,7 +134,11 @@ def test_distances_of_a_person_s_centres(evidence, monkeypatch):
     kept = {"data": "report", "trunk": "short", "tool": "train.py", "iterations": 750, "seed": 1, "gap": found}
     runs = [
         kept | {"method": method, "results": {"750": {"rank-1": 50.0 + i, "mAP": 40.0}}}
-        for i, method in enumerate(evidence.methods_of("2-helpful").values())
+        for i, method in enumerate(evidence.MODALITIES.values())
     ]
+    output.auxiliary = None
+    runs[-1]["gap"] = measure_gap.measure(lambda *images: output, [(None, None, None)])
+    assert runs[-1]["gap"] == {"visible to infrared": found["visible to infrared"]}
+    assert "| no third modality | 1 | – | – | 1.061 | +1.00 |" in evidence.third(runs)
     runs.append(runs[0] | {"seed": 2, "gap": found | {"third to infrared": 1.0}})  # on the other side
     assert "| visible map | 1, 2 | 1.249 | 1.749 | 1.061 | -5.00 |" in evidence.third(runs)
