@@ -170,15 +170,18 @@ def gains(results, reference, key):
 
 
 def summary(runs):
-    """The baselines without and with the module and its losses."""
+    """The baselines, what MUN's module and losses make of them, and what the losses alone do."""
     lines = []
-    for (title, plain), _, (_, module), _ in BASELINES:
-        without, together = (select(runs, "report", method, iterations=750) for method in (plain, module))
-        if seeds := sorted(without.keys() & together.keys()):
-            means = [fmean(last(results[seed])["rank-1"] for seed in seeds) for results in (without, together)]
-            cells = [title, ", ".join(map(str, seeds)), *(f"{mean:.2f}" for mean in means)]
-            lines.append([*cells, difference(together, without, "rank-1")])
-    return markdown(["", "seeds", "rank-1 (%)", "with the module: rank-1 (%)", "paired difference"], lines)
+    for (title, plain), _, (_, module), (_, alone) in BASELINES:
+        results = [select(runs, "report", method, iterations=750) for method in (plain, module, alone)]
+        seeds = sorted(set.intersection(*map(set, results)))
+        results = [{seed: of[seed] for seed in seeds} for of in results]
+        if seeds:
+            means = [f"{fmean(last(result)['rank-1'] for result in of.values()):.2f}" for of in results]
+            gained = [difference(of, results[0], "rank-1") for of in results[1:]]
+            lines.append([title, ", ".join(map(str, seeds)), means[0], means[1], gained[0], means[2], gained[1]])
+    head = ["", "seeds", "rank-1 (%)", "with MUN's module and losses", "difference", "with the losses alone"]
+    return markdown([*head, "difference"], lines)
 
 
 def claims(runs, baselines=BASELINES):

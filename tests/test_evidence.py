@@ -106,7 +106,11 @@ def test_runs_of_the_ablation_are_taken_up(evidence, tmp_path):
     assert "| AGW | `agw` | 3 | 48.00 | 24.00 | – | – |" in claims
     assert f"| AGW + Aux + L_idc | `{alone}` | 3 | 50.00 | 25.00 | +2.00 | +1.00 |" in claims
     aligned = {**run, "method": "agw --auxiliary inputs --alignment 1 --identity-alignment 2"}
-    assert "| AGW | 3 | 48.00 | 50.00 | +2.00 |" in evidence.summary([aligned, plain])
+    assert "| AGW |" not in evidence.summary([aligned, plain])
+    alone = {**plain, "method": "agw --auxiliary direct --alignment 1 --identity-alignment 2"}
+    alone["results"] = {"750": {"rank-1": 51.0, "mAP": 24.0}}
+    summary = evidence.summary([aligned, plain, alone, {**plain, "seed": 4}])
+    assert "| AGW | 3 | 48.00 | 50.00 | +2.00 | 51.00 | +3.00 |" in summary
 
     mean = {"rank-1": 0.25, "mAP": 0.125}
     found = {"../runs/agw/seed-3/last.pt": {"all search, corrupted": {"mean": mean, "trials": {"mAP": [0.1, 0.15]}}}}
