@@ -115,9 +115,8 @@ def fit(args, accelerator, watch):
             finished, run.history, run.results = state["epoch"], state["history"], state["results"]
             for name in ("plain", "optimizer", "schedule"):
                 getattr(run, name).load_state_dict(state[name])
-            accelerator.print(f"resumed after {finished} of {args.epochs} epochs")
         repair = finished > 0 and not is_whole(best, accelerator.print)
-        progress = tqdm(total=args.epochs * length, initial=finished * length, unit="batch")
+        progress = tqdm(desc=f"after epoch {finished}", total=args.epochs * length, initial=finished * length, unit="batch")
         for epoch in range(finished, args.epochs + 1):  # counted by what is finished: 0 is the untrained network
             broadcast([*run.plain.buffers()])  # each process has its own statistics since the last step
             iteration, state = str(epoch * length), {**run.network, "plain": run.plain.state_dict()}
