@@ -116,7 +116,7 @@ def fit(args, accelerator, watch):
             for name in ("plain", "optimizer", "schedule"):
                 getattr(run, name).load_state_dict(state[name])
         repair = finished > 0 and not is_whole(best, accelerator.print)
-        progress = tqdm(desc=f"after epoch {finished}", total=args.epochs * length, initial=finished * length, unit="batch")
+        progress = tqdm(total=args.epochs * length, initial=finished * length, unit="batch")
         for epoch in range(finished, args.epochs + 1):  # counted by what is finished: 0 is the untrained network
             broadcast([*run.plain.buffers()])  # each process has its own statistics since the last step
             iteration, state = str(epoch * length), {**run.network, "plain": run.plain.state_dict()}
