@@ -187,8 +187,7 @@ def summary(runs):
 def claims(runs, baselines=BASELINES):
     """The baselines with and without the module on the people of the report."""
     lines = [line for rows in baselines for line in paired_lines(runs, dict(rows), rows[0][1])]
-    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
-    return markdown([*head, *(f"over the baseline: {key}" for key in KEYS)], lines)
+    return tabulate(lines, "the baseline")
 
 
 def course(runs, name):
@@ -259,11 +258,16 @@ def paired_lines(runs, rows, over, data="report", iterations=750, **kind):
             yield [title, f"`{method}`", ", ".join(map(str, seeds)), *cells, *over_it]
 
 
+def tabulate(lines, reference):
+    """A table of paired lines, over what they are compared with."""
+    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
+    return markdown([*head, *(f"over {reference}: {key}" for key in KEYS)], [*lines])
+
+
 def paired(runs, rows, over, **kind):
     """A table of them."""
-    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
     (reference,) = (title for title, method in rows.items() if method == over)
-    return markdown([*head, *(f"over “{reference}”: {key}" for key in KEYS)], [*paired_lines(runs, rows, over, **kind)])
+    return tabulate(paired_lines(runs, rows, over, **kind), f"“{reference}”")
 
 
 def without_generator(runs):
@@ -273,8 +277,7 @@ def without_generator(runs):
         visible = f"{title} + visible map + L_idc + 2 L_ia + L_ma", f"{plain} --auxiliary visible {STRONG}"
         mixed = f"{title} + visible map + L_idc + 2 L_ia, L_ma directly", f"{plain}-visible-pair"
         lines += paired_lines(runs, dict([visible, mixed, direct]), module)
-    head = ["", "method", "seeds", *(f"{key} (%)" for key in KEYS)]
-    return markdown([*head, *(f"over the generator's: {key}" for key in KEYS)], lines)
+    return tabulate(lines, "the generator's")
 
 
 def gap(runs):

@@ -74,15 +74,17 @@ class Method(NamedTuple):
             "modality_alignment_weight": alignment or 0,
         }
 
-        def create(embedding_dim, **sizes):
-            loss = self.create_loss(embedding_dim, **sizes)
-            if start == "direct":
-                return vireid.losses.DirectAlignmentLoss(loss, **weights)
-            third = vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL)
-            return vireid.losses.AuxiliaryModalityLoss(loss, **weights, modality_alignment=third)
+        def directly(embedding_dim, **sizes):
+            return vireid.losses.DirectAlignmentLoss(self.create_loss(embedding_dim, **sizes), **weights)
 
-        network = self.network if start == "direct" else partial(self.network, generator=start)
-        return self._replace(network=network, loss=create, needs_sizes=True)
+        def over_it(embedding_dim, **sizes):
+            loss = self.create_loss(embedding_dim, **sizes)
+            alignment = vireid.losses.ModalityAlignmentLoss(embedding_dim, **sizes, **HELPFUL)
+            return vireid.losses.AuxiliaryModalityLoss(loss, **weights, modality_alignment=alignment)
+
+        if start == "direct":
+            return self._replace(loss=directly, needs_sizes=True)
+        return self._replace(network=partial(self.network, generator=start), loss=over_it, needs_sizes=True)
 
     def with_alignments(self, alignment=None, identity_alignment=None):
         """Return a method of MUN's loss with L_ma and L_ia in the forms that help, in place of its own if it has them."""

@@ -118,8 +118,8 @@ def add_auxiliary(parser):
     starts = {"nargs": "?", "choices": ("random", "inputs", "visible", "infrared", "mean", "direct"), "const": True}
     started = (
         "add MUN's generator and losses; its start (inputs for a pretrained network, else random), a map of the pair "
+        "in its place, or direct: the losses of visible and infrared embeddings, without a third modality"
     )
-    started += "in its place, or direct: the losses of visible and infrared embeddings, without a third modality"
     weight = {"type": at_least(0, float), "metavar": "WEIGHT"}
     form = "for MUN, and with --auxiliary by default"
     parser.add_argument("--auxiliary", **starts, help=started)

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vireid._checks import check_number, check_type, require
+from vireid._checks import check_number, check_type
 from vireid.losses.alignment import IdentityAlignmentLoss
 from vireid.losses.identity import IdentityConsistencyLoss
-from vireid.losses.outputs import LossOutput, check_parts, compute_terms, read_fields
+from vireid.losses.outputs import LossOutput, add_term, check_parts, compute_terms, read_fields
 
 
 class AuxiliaryModalityLoss(nn.Module):
@@ -103,10 +103,3 @@ class AuxiliaryModalityLoss(nn.Module):
         """Name the weights."""
         weights = f"identity_consistency_weight={self.gamma}, identity_alignment_weight={self.theta}"
         return f"{weights}, modality_alignment_weight={self.sigma}"
-
-
-def add_term(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
-    """Add a term to those of a loss, which must not have one of that name."""
-    remedy = f"{name}_weight=0 leaves the second one out."
-    require(name not in terms, "loss", f"have no term {name!r}", [*terms], remedy)
-    terms[name] = term

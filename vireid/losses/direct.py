@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from vireid._checks import check_number, check_type
 from vireid.losses.alignment import IdentityAlignmentLoss
-from vireid.losses.auxiliary import add_term
 from vireid.losses.centers import widen
 from vireid.losses.mmd import IdentityMMDLoss
-from vireid.losses.outputs import LossOutput, check_parts, compute_terms, read_fields
+from vireid.losses.outputs import LossOutput, add_term, check_parts, compute_terms, read_fields
 
 
 class DirectAlignmentLoss(nn.Module):

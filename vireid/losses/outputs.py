@@ -42,6 +42,13 @@ def compute_terms(loss: nn.Module, output: object, identities: Tensor) -> dict[s
     return dict(found.terms)
 
 
+def add_term(terms: dict[str, Tensor], name: str, term: Tensor) -> None:
+    """Add a term to those of a loss, which must not have one of that name."""
+    remedy = f"{name}_weight=0 leaves the second one out."
+    require(name not in terms, "loss", f"have no term {name!r}", [*terms], remedy)
+    terms[name] = term
+
+
 def check_parts(**parts: nn.Module | None) -> None:
     """Require a module or None for every named argument."""
     for argument, part in parts.items():
